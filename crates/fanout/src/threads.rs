@@ -1,0 +1,149 @@
+//! The delivery threads as the rest of the program sees them.
+
+use std::{
+    fmt, io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use observe::thread::ThreadHandle;
+
+use crate::{
+    Departure, Feed, Home, Interleave, Leave, Presence, Seat, Wire,
+    inbox::{Command, Inbox},
+    worker::Worker,
+};
+
+/// How delivery is set up.
+pub struct Settings {
+    /// How many threads; one per core is right.
+    pub threads: usize,
+    /// A listener that takes nothing for this long is dropped.
+    pub write_timeout: Duration,
+    /// Hears of each listener that leaves. Called on a delivery thread: it must not block.
+    pub departures: Arc<dyn Fn(Departure) + Send + Sync>,
+}
+
+/// A listener on its way to a delivery thread.
+pub struct Admission {
+    /// The connection.
+    pub wire: Wire,
+    /// Sent before anything else.
+    pub head: Bytes,
+    /// The mount that was asked for.
+    pub home: Arc<Home>,
+    /// The stream that the head describes.
+    pub feed: Arc<Feed>,
+    /// What the head promised about the bytes.
+    pub interleave: Interleave,
+    /// Who.
+    pub presence: Arc<Presence>,
+    /// The place in the mount that feeds it.
+    pub seat: Seat,
+    /// The place in the server.
+    pub server_seat: Seat,
+}
+
+/// The delivery threads. Dropping it ends them at once; [`Fanout::finish`] ends them well.
+pub struct Fanout {
+    threads: Vec<Thread>,
+    accepts: AtomicBool,
+}
+
+struct Thread {
+    inbox: Arc<Inbox>,
+    join: Option<ThreadHandle<()>>,
+}
+
+impl Fanout {
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// When the system has no poller or thread to give.
+    pub fn start(settings: &Settings) -> io::Result<Self> {
+        let threads = (0..settings.threads.max(1))
+            .map(|_| {
+                let (worker, inbox) = Worker::new(settings.write_timeout, Arc::clone(&settings.departures))?;
+                let join = observe::thread::spawn("fanout", move || worker.run())?;
+                Ok(Thread { inbox, join: Some(join) })
+            })
+            .collect::<io::Result<_>>()?;
+        Ok(Self { threads, accepts: AtomicBool::new(true) })
+    }
+
+    /// Gives a listener to the thread with the fewest. After [`Fanout::finish`] it is dropped.
+    pub fn admit(&self, admission: Admission) {
+        if !self.accepts.load(Ordering::Acquire) {
+            return;
+        }
+        let least = self.threads.iter().min_by_key(|thread| thread.inbox.listeners.load(Ordering::Relaxed));
+        if let Some(thread) = least {
+            // Counted here already, so that a flood of joins is spread before the threads see it.
+            thread.inbox.listeners.fetch_add(1, Ordering::Relaxed);
+            thread.post(Command::Admit(Box::new(admission)));
+        }
+    }
+
+    /// Has all threads apply the routing of a home.
+    pub fn reroute(&self, home: &Arc<Home>) {
+        self.tell(|| Command::Reroute(Arc::clone(home)));
+    }
+
+    /// Makes all listeners of one mount listeners of another; those whose decoder cannot follow stay.
+    pub fn rehome(&self, from: u64, to: &Arc<Home>, name: &Arc<String>) {
+        self.tell(|| Command::Rehome { from, to: Arc::clone(to), name: Arc::clone(name) });
+    }
+
+    /// Closes every listener that matches.
+    pub fn close(&self, whom: impl Fn(&Presence) -> bool + Send + Sync + 'static, leave: Leave) {
+        let whom: Arc<dyn Fn(&Presence) -> bool + Send + Sync> = Arc::new(whom);
+        self.tell(|| Command::Close { whom: Arc::clone(&whom), leave });
+    }
+
+    /// Listeners per thread.
+    #[must_use]
+    pub fn listeners(&self) -> Vec<usize> {
+        self.threads.iter().map(|thread| thread.inbox.listeners.load(Ordering::Relaxed)).collect()
+    }
+
+    /// Sends what is due, at the latest until `deadline`, then closes everything and ends the threads. Blocks.
+    pub fn finish(&mut self, deadline: Instant) {
+        self.accepts.store(false, Ordering::Release);
+        self.tell(|| Command::Finish { deadline });
+        for thread in &mut self.threads {
+            if let Some(join) = thread.join.take() {
+                // A panic in a delivery thread has been reported where it happened.
+                let _ = join.join();
+            }
+        }
+    }
+
+    fn tell(&self, command: impl Fn() -> Command) {
+        for thread in &self.threads {
+            thread.post(command());
+        }
+    }
+}
+
+impl Thread {
+    fn post(&self, command: Command) {
+        // Waking can only fail when the thread is gone; the command is then moot.
+        let _ = self.inbox.post(command);
+    }
+}
+
+impl Drop for Fanout {
+    fn drop(&mut self) {
+        self.finish(Instant::now());
+    }
+}
+
+impl fmt::Debug for Fanout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fanout").field("listeners", &self.listeners()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,613 @@
+//! All mounts of the server, and the rules that they live by.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
+use config::MountName;
+use fanout::{Leave, Otherwise, Routing, Seating};
+use media::Format;
+use observe::{Mutex, RwLock};
+use ring::Writer;
+use tokio::sync::{Notify, watch};
+
+use crate::{
+    Claim, Delivery, Health, Owner, Protocol, Settings, Station, Stopped, Stream, Title, Totals,
+    claim::Stop,
+    events, fallback, health,
+    listeners::Listeners,
+    state::{Mount, Source},
+    stream::Beginning,
+};
+
+/// A source that was silent for this long may be replaced by its own return.
+const SILENT_ENOUGH: Duration = Duration::from_secs(5);
+
+/// Listeners are held this long when neither their mount nor its fallback is live.
+const HOLD: Duration = Duration::from_secs(120);
+
+/// Mounts remembered beyond those that are live or configured.
+const REMEMBERED: usize = 4_096;
+
+/// What a source brings when it claims a mount.
+#[derive(Debug, Clone)]
+pub struct Offer {
+    /// Who.
+    pub owner: Owner,
+    /// What it says of itself.
+    pub station: Station,
+    /// What listeners will be told it is.
+    pub content_type: String,
+    /// How it is framed.
+    pub format: Format,
+}
+
+/// Why a mount cannot be claimed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ClaimError {
+    /// Another source has it.
+    Busy {
+        /// Label of that source.
+        existing: String,
+    },
+    /// The mount takes no sources.
+    Disabled,
+    /// The server has all the sources that it may have.
+    TooManySources,
+}
+
+/// What a request for a mount meets.
+#[derive(Debug, Clone)]
+pub enum Tuned {
+    /// A stream, the mount's own (`primary`) or a stand-in.
+    On {
+        /// What to listen to.
+        stream: Arc<Stream>,
+        /// Whether it is the mount's own.
+        primary: bool,
+    },
+    /// The mount takes no listeners.
+    Disabled,
+    /// Nothing to listen to.
+    Off {
+        /// Whether the configuration knows the mount, or it was live not long ago.
+        known: bool,
+    },
+}
+
+/// The registry.
+pub struct Mounts {
+    delivery: Arc<dyn Delivery>,
+    settings: ArcSwap<Settings>,
+    mounts: RwLock<HashMap<MountName, Arc<Mount>>>,
+    /// Held while routings are worked out, so that an older view never overwrites a newer one.
+    routing: Mutex<()>,
+    listeners: Listeners,
+    seating: Arc<Seating>,
+    next_id: AtomicU64,
+    next_health_check: Mutex<Instant>,
+    wake: Notify,
+    changes: watch::Sender<u64>,
+    demand: Mutex<HashSet<MountName>>,
+    source_connections: AtomicU64,
+    relay_connections: AtomicU64,
+    forgotten: Mutex<Totals>,
+}
+
+impl Mounts {
+    /// An empty registry that gives its listeners to `delivery`.
+    #[must_use]
+    pub fn new(delivery: Arc<dyn Delivery>, settings: Settings, now: Instant) -> Arc<Self> {
+        let seating = Seating::new(settings.max_listeners);
+        Arc::new(Self {
+            delivery,
+            settings: ArcSwap::from_pointee(settings),
+            mounts: RwLock::new("mounts.registry", HashMap::new()),
+            routing: Mutex::new("mounts.routing", ()),
+            listeners: Listeners::new(),
+            seating,
+            next_id: AtomicU64::new(1),
+            next_health_check: Mutex::new("mounts.health", now + health::PERIOD),
+            wake: Notify::new(),
+            changes: watch::Sender::new(0),
+            demand: Mutex::new("mounts.demand", HashSet::new()),
+            source_connections: AtomicU64::new(0),
+            relay_connections: AtomicU64::new(0),
+            forgotten: Mutex::new("mounts.forgotten", Totals::default()),
+        })
+    }
+
+    /// The settings in force.
+    #[must_use]
+    pub fn settings(&self) -> Arc<Settings> {
+        self.settings.load_full()
+    }
+
+    /// Applies new settings to everything that is live, without disturbing what did not change.
+    pub fn apply(&self, settings: Settings, now: Instant) {
+        self.seating.set_limit(settings.max_listeners);
+        let settings = Arc::new(settings);
+        self.settings.store(Arc::clone(&settings));
+        for mount in self.all() {
+            Self::apply_to(&mount, &settings);
+            if settings.disabled.contains(&mount.name) {
+                self.stop_source(&mount.name, Stopped::Disabled);
+            }
+        }
+        self.refresh(now);
+        for name in &settings.disabled {
+            // Whoever no fallback suited is let go; new requests are refused anyway.
+            self.close_listeners_of(name, Leave::Kicked, false);
+        }
+    }
+
+    fn apply_to(mount: &Mount, settings: &Settings) {
+        let own = settings.mounts.get(&mount.name).and_then(|own| own.max_listeners);
+        mount.seating.set_limit(own);
+        if let Some(stream) = mount.stream.load_full() {
+            stream.apply(settings);
+        }
+    }
+
+    /// Changes whenever a stream begins or ends.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Makes the caller the source of a mount, or says who is.
+    ///
+    /// # Errors
+    /// [`ClaimError`] says what to answer.
+    pub fn claim(self: &Arc<Self>, name: &MountName, offer: Offer, now: Instant) -> Result<Claim, ClaimError> {
+        let settings = self.settings();
+        if settings.disabled.contains(name) {
+            return Err(ClaimError::Disabled);
+        }
+        let mount = self.mount(name);
+        if settings.max_sources.is_some_and(|limit| self.sources_besides(name) >= limit) {
+            return Err(ClaimError::TooManySources);
+        }
+        let stop = Arc::new(Stop::default());
+        let (stream, writer) = {
+            let mut state = mount.state.lock();
+            let inherited = match std::mem::replace(&mut state.source, Source::Nobody) {
+                Source::Nobody => None,
+                Source::Live { stop: old } => {
+                    let present = mount.stream.load_full();
+                    if let Some(busy) = Self::keeps_its_place(present.as_deref(), &offer.owner, &settings, now) {
+                        state.source = Source::Live { stop: old };
+                        drop(state);
+                        observe::emit(events::SourceBusy {
+                            mount: name.as_str(),
+                            new_ip: &offer.owner.label,
+                            existing_ip: &busy,
+                        });
+                        return Err(ClaimError::Busy { existing: busy });
+                    }
+                    old.fire(Stopped::Replaced);
+                    if let Some(present) = &present {
+                        observe::emit(events::SourceReplaced {
+                            mount: name.as_str(),
+                            ip: &offer.owner.label,
+                            silent: present.silence(now),
+                        });
+                    }
+                    None
+                }
+                Source::Away { writer, .. } => mount
+                    .stream
+                    .load_full()
+                    .filter(|s| s.format() == offer.format && s.content_type() == offer.content_type)
+                    .map(|stream| (stream, *writer)),
+            };
+            let (stream, writer) = if let Some((stream, writer)) = inherited {
+                stream.set_station(offer.station.clone());
+                stream.set_owner(offer.owner.clone());
+                (stream, writer)
+            } else {
+                let title = mount.stream.load().as_ref().map(|stream| stream.title());
+                if title.is_none() {
+                    mount.seating.restart();
+                }
+                mount.end_stream(&mut state);
+                let (stream, writer) = self.begin_stream(&mount, &offer, &settings, now);
+                if let Some(title) = title {
+                    stream.set_title(Title::clone(&title));
+                }
+                state.settles_at = Some(now + settings.settle);
+                mount.stream.store(Some(Arc::clone(&stream)));
+                (stream, writer)
+            };
+            state.source = Source::Live { stop: Arc::clone(&stop) };
+            (stream, writer)
+        };
+        Self::apply_to(&mount, &settings);
+        let connections =
+            if offer.owner.protocol == Protocol::Relay { &self.relay_connections } else { &self.source_connections };
+        connections.fetch_add(1, Ordering::Relaxed);
+        self.demand.lock().remove(name);
+        observe::emit(events::SourceConnected {
+            mount: name.as_str(),
+            ip: &offer.owner.label,
+            ua: &offer.owner.user_agent,
+            protocol: offer.owner.protocol.as_str(),
+            content_type: &offer.content_type,
+        });
+        self.refresh(now);
+        self.changed();
+        // The settle time may end before the next tick that is planned.
+        self.wake.notify_one();
+        Ok(Claim::new(Arc::clone(self), mount, stream, writer, stop, now))
+    }
+
+    /// The label of the present source, unless the new one may take its place.
+    fn keeps_its_place(present: Option<&Stream>, new: &Owner, settings: &Settings, now: Instant) -> Option<String> {
+        let present = present?;
+        let owner = present.owner();
+        let returns = new.ip.is_some()
+            && owner.ip == new.ip
+            && owner.user_agent == new.user_agent
+            && present.silence(now) >= SILENT_ENOUGH;
+        (!settings.takeover && !returns).then(|| owner.label.clone())
+    }
+
+    fn begin_stream(&self, mount: &Mount, offer: &Offer, settings: &Settings, now: Instant) -> (Arc<Stream>, Writer) {
+        Stream::begin(Beginning {
+            mount: &mount.name,
+            id: self.next_id.fetch_add(1, Ordering::Relaxed),
+            format: offer.format,
+            content_type: offer.content_type.clone(),
+            station: offer.station.clone(),
+            owner: offer.owner.clone(),
+            seating: &mount.seating,
+            counters: &mount.counters,
+            settings,
+            now,
+        })
+    }
+
+    /// Begins another stream under the same claim; nothing when the claim is no longer the mount's.
+    pub(crate) fn replace_stream(
+        &self,
+        mount: &Mount,
+        stop: &Arc<Stop>,
+        old: &Stream,
+        format: Format,
+        content_type: String,
+        now: Instant,
+    ) -> Option<(Arc<Stream>, Writer)> {
+        let settings = self.settings();
+        let offer = Offer {
+            owner: Owner::clone(&old.owner()),
+            station: Station::clone(&old.station()),
+            content_type,
+            format,
+        };
+        let begun = {
+            let mut state = mount.state.lock();
+            let Source::Live { stop: present } = &state.source else { return None };
+            if !Arc::ptr_eq(present, stop) {
+                return None;
+            }
+            let present = Arc::clone(present);
+            let settles_at = state.settles_at;
+            mount.end_stream(&mut state);
+            state.source = Source::Live { stop: present };
+            state.settles_at = settles_at;
+            let (stream, writer) = self.begin_stream(mount, &offer, &settings, now);
+            stream.set_title(Title::clone(&old.title()));
+            stream.count_in(0);
+            mount.stream.store(Some(Arc::clone(&stream)));
+            (stream, writer)
+        };
+        self.refresh(now);
+        self.changed();
+        Some(begun)
+    }
+
+    /// A claim ended.
+    pub(crate) fn release(
+        &self,
+        mount: &Mount,
+        stop: &Arc<Stop>,
+        writer: Writer,
+        stopped: Option<Stopped>,
+        now: Instant,
+    ) {
+        let settings = self.settings();
+        let ours = {
+            let mut state = mount.state.lock();
+            match &state.source {
+                Source::Live { stop: present } if Arc::ptr_eq(present, stop) => {
+                    let stream = mount.stream.load_full();
+                    match stream.and_then(|s| self.waits_until(mount, &s, stopped, &settings, now)) {
+                        Some(until) => state.source = Source::Away { writer: Box::new(writer), until },
+                        None => mount.end_stream(&mut state),
+                    }
+                    true
+                }
+                // Somebody else has the mount by now.
+                _ => false,
+            }
+        };
+        if ours {
+            self.refresh(now);
+            self.changed();
+            self.wake.notify_one();
+        }
+    }
+
+    /// Until when the stream of a source that went waits for one to go on with it; nothing when it ends at once.
+    fn waits_until(
+        &self,
+        mount: &Mount,
+        stream: &Stream,
+        stopped: Option<Stopped>,
+        settings: &Settings,
+        now: Instant,
+    ) -> Option<Instant> {
+        if stopped.is_some() || settings.disabled.contains(&mount.name) {
+            return None;
+        }
+        if stream.owner().protocol == Protocol::Relay {
+            // A relay reconnects by itself; its mount lasts until it counts as silent for too long.
+            return Some(now + health::REMOVED.saturating_sub(stream.silence(now)));
+        }
+        let stand_in = fallback::chain(&mount.name, &settings.fallbacks).iter().any(|name| self.live(name).is_some());
+        (!settings.grace.is_zero() && !stand_in).then(|| now + settings.grace)
+    }
+
+    /// Does what is due and says when to come back.
+    pub fn tick(&self, now: Instant) -> Instant {
+        let settings = self.settings();
+        let mut next = now + health::PERIOD;
+        let mut ended = false;
+        let check_health = {
+            let mut due = self.next_health_check.lock();
+            let is_due = now >= *due;
+            if is_due {
+                *due = now + health::PERIOD;
+            }
+            next = next.min(*due);
+            is_due
+        };
+        for mount in self.all() {
+            if check_health {
+                self.check_health(&mount, now);
+            }
+            let mut state = mount.state.lock();
+            if let Source::Away { until, .. } = &state.source {
+                if now >= *until {
+                    mount.end_stream(&mut state);
+                    ended = true;
+                } else {
+                    next = next.min(*until);
+                }
+            }
+            if let Some(settles_at) = state.settles_at {
+                if now >= settles_at {
+                    state.settles_at = None;
+                    if std::mem::take(&mut state.fallen) {
+                        observe::emit(events::Recovering {
+                            mount: mount.name.as_str(),
+                            stable_for: settings.settle,
+                        });
+                    }
+                    ended = true;
+                } else {
+                    next = next.min(settles_at);
+                }
+            }
+        }
+        if ended {
+            self.refresh(now);
+            self.changed();
+        }
+        if check_health {
+            self.forget_idle();
+        }
+        next
+    }
+
+    /// Calls [`Mounts::tick`] when it is due, for as long as it is polled.
+    pub async fn run(self: Arc<Self>) {
+        loop {
+            let next = self.tick(Instant::now());
+            tokio::select! {
+                () = tokio::time::sleep_until(next.into()) => {}
+                () = self.wake.notified() => {}
+            }
+        }
+    }
+
+    fn check_health(&self, mount: &Arc<Mount>, now: Instant) {
+        let Some(stream) = mount.stream.load_full() else { return };
+        let silence = stream.silence(now);
+        let (from, to, source) = {
+            let mut state = mount.state.lock();
+            let to = Health::after(silence);
+            let from = std::mem::replace(&mut state.health, to);
+            let source = match &state.source {
+                Source::Live { stop } => Some(Arc::clone(stop)),
+                _ => None,
+            };
+            (from, to, source)
+        };
+        if from != to {
+            observe::emit(events::HealthChanged {
+                mount: mount.name.as_str(),
+                from: from.as_str(),
+                to: to.as_str(),
+            });
+        }
+        if silence >= health::REMOVED
+            && let Some(stop) = source
+        {
+            observe::emit(events::SilentRemoved { mount: mount.name.as_str(), silent: silence });
+            stop.fire(Stopped::Silent);
+            mount.end_stream(&mut mount.state.lock());
+            self.refresh(now);
+            self.changed();
+        }
+    }
+
+    /// Works out for every mount where its listeners belong and tells delivery what changed.
+    pub(crate) fn refresh(&self, now: Instant) {
+        let _one_at_a_time = self.routing.lock();
+        let settings = self.settings();
+        for mount in self.all() {
+            let routing = self.routing_of(&mount, &settings, now);
+            let before = mount.home.routing();
+            let same = before.stay == routing.stay
+                && before.otherwise == routing.otherwise
+                && before.feeds.len() == routing.feeds.len()
+                && before.feeds.iter().zip(&routing.feeds).all(|(a, b)| a.id == b.id);
+            if !same {
+                mount.home.set_routing(routing);
+                self.delivery.reroute(&mount.home);
+            }
+        }
+    }
+
+    fn routing_of(&self, mount: &Mount, settings: &Settings, now: Instant) -> Routing {
+        let own = mount.stream.load_full();
+        let chain = fallback::chain(&mount.name, &settings.fallbacks);
+        let stand_ins: Vec<_> = chain.iter().filter_map(|name| self.live(name)).collect();
+        let mut state = mount.state.lock();
+        if own.is_none()
+            && let Some(first) = stand_ins.first()
+            && !mount.home.routing().feeds.is_empty()
+            && !std::mem::replace(&mut state.fallen, true)
+        {
+            observe::emit(events::FallingBack { from: mount.name.as_str(), to: first.mount().as_str() });
+            let gone = mount.home.routing().feeds.first().map(|feed| feed.compatible.load_full());
+            if gone.is_some_and(|key| !stand_ins.iter().any(|stream| stream.feed().can_follow(&key))) {
+                observe::emit(events::FallbackUnfit {
+                    mount: mount.name.as_str(),
+                    fallback: first.mount().as_str(),
+                });
+            }
+        }
+        let stay = own.is_some() && state.settles_at.is_some_and(|at| now < at);
+        drop(state);
+        let otherwise = if settings.disabled.contains(&mount.name) || chain.is_empty() {
+            Otherwise::Close
+        } else {
+            Otherwise::Hold(HOLD)
+        };
+        let feeds = own.into_iter().chain(stand_ins).map(|stream| Arc::clone(stream.feed())).collect();
+        Routing { feeds, stay, otherwise }
+    }
+
+    /// The stream of a mount that is on air and may be listened to.
+    #[must_use]
+    pub fn live(&self, name: &MountName) -> Option<Arc<Stream>> {
+        if self.settings.load().disabled.contains(name) {
+            return None;
+        }
+        self.find(name)?.stream.load_full()
+    }
+
+    /// Whether a source is back but its listeners still wait on the fallback for it to prove itself.
+    #[must_use]
+    pub fn is_settling(&self, name: &MountName, now: Instant) -> bool {
+        let Some(mount) = self.find(name) else { return false };
+        let state = mount.state.lock();
+        state.fallen && state.settles_at.is_some_and(|at| now < at)
+    }
+
+    /// Cuts the source of a mount. False when there was none.
+    pub fn stop_source(&self, name: &MountName, reason: Stopped) -> bool {
+        let Some(mount) = self.find(name) else { return false };
+        let now = Instant::now();
+        let was_there = {
+            let mut state = mount.state.lock();
+            let was_there = match &state.source {
+                Source::Live { stop } => {
+                    stop.fire(reason);
+                    true
+                }
+                Source::Away { .. } => true,
+                Source::Nobody => false,
+            };
+            if was_there {
+                mount.end_stream(&mut state);
+            }
+            was_there
+        };
+        if was_there {
+            self.refresh(now);
+            self.changed();
+        }
+        was_there
+    }
+
+    /// Cuts every source.
+    pub fn stop_all(&self, reason: Stopped) {
+        for mount in self.all() {
+            self.stop_source(&mount.name, reason);
+        }
+    }
+
+    pub(crate) fn changed(&self) {
+        self.changes.send_modify(|version| *version += 1);
+    }
+
+    fn sources_besides(&self, name: &MountName) -> usize {
+        let is_live = |mount: &Arc<Mount>| matches!(mount.state.lock().source, Source::Live { .. });
+        self.all().iter().filter(|mount| mount.name != *name && is_live(mount)).count()
+    }
+
+    pub(crate) fn find(&self, name: &MountName) -> Option<Arc<Mount>> {
+        self.mounts.read().get(name).cloned()
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Mount>> {
+        self.mounts.read().values().cloned().collect()
+    }
+
+    pub(crate) fn mount(&self, name: &MountName) -> Arc<Mount> {
+        if let Some(mount) = self.find(name) {
+            return mount;
+        }
+        let mount = Mount::new(name.clone(), self.next_id.fetch_add(1, Ordering::Relaxed));
+        Arc::clone(self.mounts.write().entry(name.clone()).or_insert(mount))
+    }
+
+    /// Forgets mounts that nobody uses once there are very many; their counts stay in the totals.
+    fn forget_idle(&self) {
+        let mut mounts = self.mounts.write();
+        if mounts.len() <= REMEMBERED {
+            return;
+        }
+        let settings = self.settings();
+        let mut forgotten = self.forgotten.lock();
+        mounts.retain(|name, mount| {
+            let in_use = mount.stream.load().is_some() || Arc::strong_count(&mount.home) > 1;
+            if in_use || settings.known.contains(name) {
+                return true;
+            }
+            forgotten.bytes_in += mount.bytes_in();
+            forgotten.bytes_out += mount.counters.bytes_out.load(Ordering::Relaxed);
+            forgotten.dropped += mount.counters.dropped.load(Ordering::Relaxed);
+            false
+        });
+    }
+}
+
+mod audience;
+mod overview;
+
+impl std::fmt::Debug for Mounts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mounts").field("mounts", &self.mounts.read().len()).finish_non_exhaustive()
+    }
+}

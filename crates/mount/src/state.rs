@@ -1,0 +1,89 @@
+//! One mount: what lasts over its sources, and what the present one is doing.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use arc_swap::ArcSwapOption;
+use config::MountName;
+use fanout::{FeedCounters, Home, Seating};
+use observe::Mutex;
+use ring::Writer;
+
+use crate::{Health, Stream, claim::Stop};
+
+/// A mount. It outlives its sources, so that counters only grow and listeners on a fallback have a home.
+#[derive(Debug)]
+pub(crate) struct Mount {
+    pub(crate) name: MountName,
+    pub(crate) label: Arc<String>,
+    pub(crate) home: Arc<Home>,
+    pub(crate) seating: Arc<Seating>,
+    pub(crate) counters: Arc<FeedCounters>,
+    /// Bytes from streams that have ended.
+    bytes_in_before: AtomicU64,
+    /// The stream on air, for readers that must not wait for the state.
+    pub(crate) stream: ArcSwapOption<Stream>,
+    /// Held for a few assignments at a time, never while something is sent or awaited.
+    pub(crate) state: Mutex<State>,
+}
+
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) source: Source,
+    pub(crate) health: Health,
+    /// Listeners on a fallback come back then, if the source is still there.
+    pub(crate) settles_at: Option<Instant>,
+    /// Listeners have been sent to the fallback and not come back yet.
+    pub(crate) fallen: bool,
+}
+
+/// Who writes.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// Nobody, and there is no stream.
+    Nobody,
+    /// A claim is alive.
+    Live { stop: Arc<Stop> },
+    /// The source went away; its stream waits for one to go on with it.
+    Away { writer: Box<Writer>, until: Instant },
+}
+
+impl Mount {
+    pub(crate) fn new(name: MountName, id: u64) -> Arc<Self> {
+        Arc::new(Self {
+            label: Arc::new(name.to_string()),
+            name,
+            home: Home::new(id),
+            seating: Seating::new(None),
+            counters: Arc::default(),
+            bytes_in_before: AtomicU64::new(0),
+            stream: ArcSwapOption::empty(),
+            state: Mutex::new(
+                "mount.state",
+                State { source: Source::Nobody, health: Health::Healthy, settles_at: None, fallen: false },
+            ),
+        })
+    }
+
+    /// Bytes from all its sources since the process began.
+    pub(crate) fn bytes_in(&self) -> u64 {
+        let present = self.stream.load().as_ref().map_or(0, |stream| stream.bytes_in());
+        self.bytes_in_before.load(Ordering::Relaxed) + present
+    }
+
+    /// Ends the present stream: nothing more will come, and what it counted is kept.
+    pub(crate) fn end_stream(&self, state: &mut State) {
+        state.source = Source::Nobody;
+        state.settles_at = None;
+        state.health = Health::Healthy;
+        if let Some(stream) = self.stream.swap(None) {
+            self.bytes_in_before.fetch_add(stream.bytes_in(), Ordering::Relaxed);
+            stream.feed().ring.close();
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! What a source says of itself.
+
+use std::net::IpAddr;
+
+/// How media reaches a mount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Protocol {
+    /// Icecast `SOURCE` or `PUT`, or a Shoutcast source.
+    Icecast,
+    /// Pulled from another server.
+    Relay,
+}
+
+impl Protocol {
+    /// Label for logs and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Icecast => "icecast",
+            Self::Relay => "relay",
+        }
+    }
+}
+
+/// Who feeds a mount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// How.
+    pub protocol: Protocol,
+    /// Shown as the source's address: the client address, or `relay-pull`.
+    pub label: String,
+    /// Client address of a source that connected to us.
+    pub ip: Option<IpAddr>,
+    /// What the encoder calls itself; empty when it does not.
+    pub user_agent: String,
+}
+
+/// The station's description, cleaned already: trimmed, without control characters, bounded.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Station {
+    /// Stream name.
+    pub name: Option<String>,
+    /// Description.
+    pub description: Option<String>,
+    /// Genre.
+    pub genre: Option<String>,
+    /// Home page.
+    pub url: Option<String>,
+    /// Whether directories may list it.
+    pub public: bool,
+    /// Declared bitrate as the source wrote it; a number of kbit/s, as a rule.
+    pub bitrate: Option<String>,
+    /// `ice-audio-info` as it came.
+    pub audio_info: Option<String>,
+    /// Its pairs, decoded.
+    pub audio_facts: Vec<(String, String)>,
+}
