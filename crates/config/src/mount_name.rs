@@ -42,12 +42,27 @@ const RESERVED_SEGMENTS: &[&str] = &[
 ];
 
 /// Whole paths that belong to the server.
-const RESERVED_PATHS: &[&str] =
-    &["/favicon.ico", "/admin.cgi", "/events", "/status-json.xsl", "/metrics", "/healthz", "/readyz"];
+const RESERVED_PATHS: &[&str] = &[
+    "/favicon.ico",
+    "/admin.cgi",
+    "/events",
+    "/status-json.xsl",
+    "/metrics",
+    "/healthz",
+    "/readyz",
+];
 
 /// Endings that name something derived from a mount, not a mount.
-const DERIVED_ENDINGS: &[&str] =
-    &["/video", "/_pcm", "/whep", "/poster.jpg", ".m3u8", ".m3u", ".pls", ".xspf"];
+const DERIVED_ENDINGS: &[&str] = &[
+    "/video",
+    "/_pcm",
+    "/whep",
+    "/poster.jpg",
+    ".m3u8",
+    ".m3u",
+    ".pls",
+    ".xspf",
+];
 
 impl MountName {
     /// Longest name in bytes.
@@ -92,7 +107,10 @@ impl MountName {
         if path.chars().any(|c| c.is_control() || c == '\\') {
             return Err(Illegal("a mount name has no control characters and no backslash"));
         }
-        if path[1..].split('/').any(|segment| matches!(segment, "" | "." | "..")) {
+        if path[1..]
+            .split('/')
+            .any(|segment| matches!(segment, "" | "." | ".."))
+        {
             return Err(Illegal("a mount name has no empty, \".\" or \"..\" segment"));
         }
         Ok(Self(path.into()))
@@ -141,16 +159,42 @@ mod tests {
 
     #[test]
     fn legal_names_are_kept_as_they_are() {
-        for name in ["/live", "/playerfm", "/eventsradio", "/adminradio", "/a/b", "/Ünï.ogg", "/stream.mp3"] {
-            assert_eq!(MountName::parse(name).map(|n| n.to_string()), Ok(name.to_owned()), "{name}");
+        for name in [
+            "/live",
+            "/playerfm",
+            "/eventsradio",
+            "/adminradio",
+            "/a/b",
+            "/Ünï.ogg",
+            "/stream.mp3",
+        ] {
+            assert_eq!(
+                MountName::parse(name).map(|n| n.to_string()),
+                Ok(name.to_owned()),
+                "{name}"
+            );
         }
     }
 
     #[test]
     fn the_server_keeps_its_own_paths() {
         for name in [
-            "/", "/admin", "/admin/x", "/player/x", "/api", "/events", "/x.m3u", "/x.pls", "/x/video", "/x/_pcm",
-            "/x/whep", "/x/poster.jpg", "/x/playlist.m3u8", "/x/master.m3u8", "/x/segment-1.ts", "/.well-known/x",
+            "/",
+            "/admin",
+            "/admin/x",
+            "/player/x",
+            "/api",
+            "/events",
+            "/x.m3u",
+            "/x.pls",
+            "/x/video",
+            "/x/_pcm",
+            "/x/whep",
+            "/x/poster.jpg",
+            "/x/playlist.m3u8",
+            "/x/master.m3u8",
+            "/x/segment-1.ts",
+            "/.well-known/x",
         ] {
             assert_eq!(MountName::parse(name), Err(BadMountName::Reserved), "{name}");
         }
@@ -159,8 +203,13 @@ mod tests {
     #[test]
     fn illegal_names_say_why() {
         let long = format!("/{}", "a".repeat(255));
-        for name in ["", "live", "/a//b", "/a/../b", "/./a", "/a/", "/a\\b", "/a\u{7}b", &long] {
-            assert!(matches!(MountName::parse(name), Err(BadMountName::Illegal(_))), "{name}");
+        for name in [
+            "", "live", "/a//b", "/a/../b", "/./a", "/a/", "/a\\b", "/a\u{7}b", &long,
+        ] {
+            assert!(
+                matches!(MountName::parse(name), Err(BadMountName::Illegal(_))),
+                "{name}"
+            );
         }
     }
 }

@@ -3,7 +3,6 @@
 //! Contract: neither posting nor ringing ever blocks, and a sleeping thread is woken at most once per nap.
 
 use std::{
-    io,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -51,9 +50,10 @@ impl Inbox {
         }
     }
 
-    pub(crate) fn post(&self, command: Command) -> io::Result<()> {
+    pub(crate) fn post(&self, command: Command) {
         self.commands.push(command);
-        self.waker.wake()
+        // Waking can only fail when the thread is gone; the command is then moot.
+        let _ = self.waker.wake();
     }
 
     pub(crate) fn take(&self) -> Option<Command> {

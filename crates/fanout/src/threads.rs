@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use observe::thread::ThreadHandle;
+use observe::{Mutex, thread::ThreadHandle};
 
 use crate::{
     Departure, Feed, Home, Interleave, Leave, Presence, Seat, Wire,
@@ -50,13 +50,10 @@ pub struct Admission {
 
 /// The delivery threads. Dropping it ends them at once; [`Fanout::finish`] ends them well.
 pub struct Fanout {
-    threads: Vec<Thread>,
+    inboxes: Vec<Arc<Inbox>>,
+    /// Taken by whoever waits for the end.
+    threads: Mutex<Vec<ThreadHandle<()>>>,
     accepts: AtomicBool,
-}
-
-struct Thread {
-    inbox: Arc<Inbox>,
-    join: Option<ThreadHandle<()>>,
 }
 
 impl Fanout {
@@ -65,14 +62,14 @@ impl Fanout {
     /// # Errors
     /// When the system has no poller or thread to give.
     pub fn start(settings: &Settings) -> io::Result<Self> {
-        let threads = (0..settings.threads.max(1))
-            .map(|_| {
-                let (worker, inbox) = Worker::new(settings.write_timeout, Arc::clone(&settings.departures))?;
-                let join = observe::thread::spawn("fanout", move || worker.run())?;
-                Ok(Thread { inbox, join: Some(join) })
-            })
-            .collect::<io::Result<_>>()?;
-        Ok(Self { threads, accepts: AtomicBool::new(true) })
+        let mut inboxes = Vec::new();
+        let mut threads = Vec::new();
+        for _ in 0..settings.threads.max(1) {
+            let (worker, inbox) = Worker::new(settings.write_timeout, Arc::clone(&settings.departures))?;
+            inboxes.push(inbox);
+            threads.push(observe::thread::spawn("fanout", move || worker.run())?);
+        }
+        Ok(Self { inboxes, threads: Mutex::new("fanout.threads", threads), accepts: AtomicBool::new(true) })
     }
 
     /// Gives a listener to the thread with the fewest. After [`Fanout::finish`] it is dropped.
@@ -80,11 +77,11 @@ impl Fanout {
         if !self.accepts.load(Ordering::Acquire) {
             return;
         }
-        let least = self.threads.iter().min_by_key(|thread| thread.inbox.listeners.load(Ordering::Relaxed));
-        if let Some(thread) = least {
+        let least = self.inboxes.iter().min_by_key(|inbox| inbox.listeners.load(Ordering::Relaxed));
+        if let Some(inbox) = least {
             // Counted here already, so that a flood of joins is spread before the threads see it.
-            thread.inbox.listeners.fetch_add(1, Ordering::Relaxed);
-            thread.post(Command::Admit(Box::new(admission)));
+            inbox.listeners.fetch_add(1, Ordering::Relaxed);
+            inbox.post(Command::Admit(Box::new(admission)));
         }
     }
 
@@ -107,32 +104,24 @@ impl Fanout {
     /// Listeners per thread.
     #[must_use]
     pub fn listeners(&self) -> Vec<usize> {
-        self.threads.iter().map(|thread| thread.inbox.listeners.load(Ordering::Relaxed)).collect()
+        self.inboxes.iter().map(|inbox| inbox.listeners.load(Ordering::Relaxed)).collect()
     }
 
     /// Sends what is due, at the latest until `deadline`, then closes everything and ends the threads. Blocks.
-    pub fn finish(&mut self, deadline: Instant) {
+    pub fn finish(&self, deadline: Instant) {
         self.accepts.store(false, Ordering::Release);
         self.tell(|| Command::Finish { deadline });
-        for thread in &mut self.threads {
-            if let Some(join) = thread.join.take() {
-                // A panic in a delivery thread has been reported where it happened.
-                let _ = join.join();
-            }
+        let threads = std::mem::take(&mut *self.threads.lock());
+        for thread in threads {
+            // A panic in a delivery thread has been reported where it happened.
+            let _ = thread.join();
         }
     }
 
     fn tell(&self, command: impl Fn() -> Command) {
-        for thread in &self.threads {
-            thread.post(command());
+        for inbox in &self.inboxes {
+            inbox.post(command());
         }
-    }
-}
-
-impl Thread {
-    fn post(&self, command: Command) {
-        // Waking can only fail when the thread is gone; the command is then moot.
-        let _ = self.inbox.post(command);
     }
 }
 

@@ -17,17 +17,23 @@ pub mod icy;
 pub mod ogg;
 
 mod adts;
+mod batch;
+mod buffer;
 mod flac;
 mod format;
 mod framer;
+mod id3;
 mod matroska;
 mod mpeg;
 mod mpegts;
 mod opaque;
+mod playtime;
+mod scan;
 mod sniff;
 mod unit;
 mod wav;
 
 pub use format::Format;
 pub use framer::Framer;
+pub use sniff::{SNIFF_BYTES, Sniff, sniff};
 pub use unit::{Frames, Header, StreamFacts, TrackTitle, Unit};

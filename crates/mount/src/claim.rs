@@ -144,14 +144,16 @@ impl Claim {
         }
     }
 
-    /// The bytes turned out to be something else than declared. Listeners that were promised the other thing
-    /// are let go.
-    pub fn correct(&mut self, format: Format, content_type: &str, now: Instant) {
-        observe::emit(events::ContentTypeCorrected {
-            mount: self.stream.mount().as_str(),
-            declared: self.stream.content_type(),
-            found: content_type,
-        });
+    /// The bytes turned out to be something else than declared (`labelled`) or assumed. Listeners that were
+    /// promised the other thing are let go.
+    pub fn correct(&mut self, format: Format, content_type: &str, labelled: bool, now: Instant) {
+        if labelled {
+            observe::emit(events::ContentTypeCorrected {
+                mount: self.stream.mount().as_str(),
+                declared: self.stream.content_type(),
+                found: content_type,
+            });
+        }
         self.replace(format, content_type.to_owned(), now);
     }
 

@@ -550,6 +550,16 @@ impl Mounts {
         was_there
     }
 
+    /// Cuts the sources of some client addresses.
+    pub fn stop_sources_from(&self, is_banned: impl Fn(std::net::IpAddr) -> bool) {
+        for mount in self.all() {
+            let owner = mount.stream.load().as_ref().map(|stream| stream.owner());
+            if owner.and_then(|owner| owner.ip).is_some_and(&is_banned) {
+                self.stop_source(&mount.name, Stopped::Kicked);
+            }
+        }
+    }
+
     /// Cuts every source.
     pub fn stop_all(&self, reason: Stopped) {
         for mount in self.all() {

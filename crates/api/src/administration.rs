@@ -1,0 +1,279 @@
+//! Icecast's administration endpoints, for the tools that were written for it.
+//!
+//! Contract: Basic credentials decide, never a session cookie, so no page can make a browser change something.
+
+use std::time::Instant;
+
+use auth::{Account, Verdict};
+use config::MountName;
+use front::{Request, route::IcecastCommand};
+use http::{HeaderValue, Method, StatusCode, header};
+use icecast::{
+    Answer,
+    command::{self, BadMove},
+    metadata,
+    status::{ListenerStatus, listclients_json, listclients_xml, listmounts_xml, stats_json, stats_xml, streamlist_txt},
+};
+use mount::Stopped;
+
+use crate::{Api, Reply, busy, plain, status::parameter};
+
+/// Who may send a command.
+enum Caller {
+    Account(Account),
+    SourceOf(MountName),
+}
+
+impl Caller {
+    fn may_see_everything(&self) -> bool {
+        matches!(self, Self::Account(_))
+    }
+
+    fn may_manage(&self, mount: &MountName) -> bool {
+        match self {
+            Self::Account(account) => account.has_access(mount),
+            Self::SourceOf(own) => own == mount,
+        }
+    }
+}
+
+/// The parameters of a command, from the query or a form.
+struct Parameters<'a> {
+    query: &'a str,
+    form: &'a str,
+}
+
+impl Parameters<'_> {
+    fn get(&self, name: &str) -> Option<String> {
+        parameter(self.query, name).or_else(|| parameter(self.form, name))
+    }
+
+    fn mount(&self, name: &str) -> Option<MountName> {
+        MountName::parse(&self.get(name)?).ok()
+    }
+}
+
+impl Api {
+    pub(crate) async fn administer(&self, command: IcecastCommand, request: &Request, form: &[u8]) -> Reply {
+        if !matches!(request.method, Method::GET | Method::HEAD | Method::POST) {
+            return front::route::method_not_allowed(front::route::ALLOW_ICECAST);
+        }
+        if command == IcecastCommand::Metadata {
+            return self.update_metadata(request, form).await;
+        }
+        let form = String::from_utf8_lossy(form);
+        let parameters = Parameters { query: request.query().unwrap_or_default(), form: &form };
+        let mount = parameters.mount("mount");
+        let credentials = Self::credentials(request);
+        let verdict = self.parts.auth.admin_or_source(request.client, mount.as_ref(), credentials.as_ref()).await;
+        let caller = match verdict {
+            Verdict::Account(account) => Caller::Account(account),
+            Verdict::SourceOf(mount) => Caller::SourceOf(mount),
+            Verdict::Busy => return busy(),
+            Verdict::NoCredentials | Verdict::Wrong | Verdict::LockedOut => {
+                return plain(Answer::unauthorized_admin());
+            }
+        };
+        self.command(command, &caller, mount.as_ref(), &parameters, request)
+    }
+
+    fn command(
+        &self,
+        command: IcecastCommand,
+        caller: &Caller,
+        mount: Option<&MountName>,
+        parameters: &Parameters<'_>,
+        request: &Request,
+    ) -> Reply {
+        use IcecastCommand as C;
+        let config = self.parts.config.load_full();
+        let is_global = matches!(command, C::ListMounts | C::StreamList) || mount.is_none();
+        if is_global && !caller.may_see_everything() {
+            return plain(metadata::forbidden());
+        }
+        match command {
+            // The document of the whole server shows every mount, so a source may only ask for its own.
+            C::Stats | C::StatsXml => {
+                let filter = parameters.get("mount");
+                if mount.is_some_and(|mount| !caller.may_see_everything() && !caller.may_manage(mount)) {
+                    return plain(metadata::forbidden());
+                }
+                let status = self.server_status(&config);
+                if command == C::Stats && wants_json(request, parameters) {
+                    return json(self.stats_json(&status, filter.as_deref()));
+                }
+                plain(Answer::new(StatusCode::OK, command::XML, stats_xml(&status, filter.as_deref())))
+            }
+            C::ListMounts => {
+                plain(Answer::new(StatusCode::OK, command::XML, listmounts_xml(&self.server_status(&config))))
+            }
+            C::StreamList => plain(Answer::text(StatusCode::OK, streamlist_txt(&self.server_status(&config)))),
+            C::Poke => plain(command::response(StatusCode::OK, "Hello", true)),
+            C::Metadata | C::ListClients | C::KillClient | C::KillSource | C::MoveClients | C::Fallbacks => {
+                let Some(mount) = mount else { return plain(command::missing("mount")) };
+                if !caller.may_manage(mount) {
+                    return plain(metadata::forbidden());
+                }
+                self.mount_command(command, caller, mount, parameters)
+            }
+        }
+    }
+
+    fn mount_command(
+        &self,
+        command: IcecastCommand,
+        caller: &Caller,
+        mount: &MountName,
+        parameters: &Parameters<'_>,
+    ) -> Reply {
+        use IcecastCommand as C;
+        let mounts = &self.parts.mounts;
+        if command == C::Fallbacks {
+            return self.set_fallback(caller, mount, parameters);
+        }
+        if mounts.live(mount).is_none() {
+            return plain(command::no_such_source());
+        }
+        match command {
+            C::ListClients if !caller.may_see_everything() => plain(metadata::forbidden()),
+            C::ListClients => {
+                let listeners = self.listeners(mount);
+                if parameters.get("format").as_deref() == Some("json") {
+                    return json(listclients_json(mount.as_str(), &listeners));
+                }
+                plain(Answer::new(StatusCode::OK, command::XML, listclients_xml(mount.as_str(), &listeners)))
+            }
+            C::KillClient => {
+                let Some(id) = parameters.get("id").and_then(|id| id.parse().ok()) else {
+                    return plain(command::missing("id"));
+                };
+                plain(command::killclient(id, mounts.close_listener(mount, id)))
+            }
+            C::KillSource => {
+                mounts.stop_source(mount, Stopped::Kicked);
+                plain(command::killsource())
+            }
+            C::MoveClients => self.move_clients(caller, mount, parameters),
+            _ => plain(command::no_such_source()),
+        }
+    }
+
+    fn move_clients(&self, caller: &Caller, from: &MountName, parameters: &Parameters<'_>) -> Reply {
+        if parameters.get("destination").is_none() {
+            return plain(command::missing("destination"));
+        }
+        let Some(to) = parameters.mount("destination") else {
+            return plain(Answer::from(BadMove::NoSuchDestination));
+        };
+        if to == *from {
+            return plain(Answer::from(BadMove::Identical));
+        }
+        if !caller.may_manage(&to) && caller.may_see_everything() {
+            return plain(metadata::forbidden());
+        }
+        if self.parts.mounts.live(&to).is_none() {
+            let known = self.parts.mounts.settings().known.contains(&to);
+            return plain(Answer::from(if known { BadMove::NotRunning } else { BadMove::NoSuchDestination }));
+        }
+        self.parts.mounts.move_listeners(from, &to);
+        plain(command::moveclients(from, &to))
+    }
+
+    fn set_fallback(&self, caller: &Caller, mount: &MountName, parameters: &Parameters<'_>) -> Reply {
+        // A fallback outlives the source, so it takes more than the source's password.
+        if !caller.may_see_everything() {
+            return plain(metadata::forbidden());
+        }
+        let Some(text) = parameters.get("fallback") else { return plain(command::missing("fallback")) };
+        let fallback = match text.as_str() {
+            "" => None,
+            text => match MountName::parse(text) {
+                Ok(fallback) => Some(fallback),
+                Err(error) => return plain(bad_request(&format!("fallback: {error}"))),
+            },
+        };
+        let config = self.parts.config.load_full();
+        if let Some(fallback) = &fallback {
+            let mut planned = config.fallback_mounts.clone();
+            planned.insert(mount.clone(), fallback.clone());
+            if closes_loop(mount, &planned) {
+                return plain(bad_request("fallback: this would close a loop"));
+            }
+        }
+        match self.parts.administer.set_fallback(mount, fallback.as_ref()) {
+            Ok(()) => plain(command::fallbacks()),
+            Err(error) => plain(command::response(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                &format!("Failed to save config: {error}"),
+                false,
+            )),
+        }
+    }
+
+    fn listeners(&self, mount: &MountName) -> Vec<ListenerStatus> {
+        let now = Instant::now();
+        let status = |presence: &std::sync::Arc<fanout::Presence>| ListenerStatus {
+            id: presence.id,
+            ip: presence.ip.to_string(),
+            user_agent: presence.user_agent.to_string(),
+            referer: presence.referer.to_string(),
+            connected: now.saturating_duration_since(presence.since),
+        };
+        self.parts.mounts.listeners_of(mount).iter().map(status).collect()
+    }
+
+    /// The old JSON of `/admin/stats`, or Icecast's where a mount is asked for.
+    fn stats_json(&self, status: &icecast::status::ServerStatus, mount: Option<&str>) -> String {
+        if mount.is_some() {
+            return stats_json(status, mount);
+        }
+        let totals = self.parts.mounts.totals();
+        format!(r#"{{"bytes_in":{},"bytes_out":{}}}"#, totals.bytes_in, totals.bytes_out)
+    }
+}
+
+/// Whether following fallbacks from `mount` comes back to it.
+fn closes_loop(mount: &MountName, fallbacks: &std::collections::BTreeMap<MountName, MountName>) -> bool {
+    let mut at = mount;
+    for _ in 0..=fallbacks.len() {
+        match fallbacks.get(at) {
+            Some(next) if next == mount => return true,
+            Some(next) => at = next,
+            None => return false,
+        }
+    }
+    true
+}
+
+/// Tools for Icecast send no useful `Accept`, so XML is for them and JSON for those who ask.
+fn wants_json(request: &Request, parameters: &Parameters<'_>) -> bool {
+    let accepts = request.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    parameters.get("format").as_deref() == Some("json")
+        || accepts.is_some_and(|accept| accept.contains("application/json"))
+}
+
+fn json(body: String) -> Reply {
+    plain(Answer::new(StatusCode::OK, HeaderValue::from_static("application/json"), body))
+}
+
+fn bad_request(message: &str) -> Answer {
+    command::response(StatusCode::BAD_REQUEST, message, false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loops_are_found_before_they_are_saved() {
+        let name = |text: &str| MountName::parse(text).expect("a legal name");
+        let check = |pairs: &[(&str, &str)], expected: bool| {
+            let map = pairs.iter().map(|(a, b)| (name(a), name(b))).collect();
+            assert_eq!(closes_loop(&name("/a"), &map), expected, "{pairs:?}");
+        };
+        check(&[("/a", "/b")], false);
+        check(&[("/a", "/b"), ("/b", "/a")], true);
+        check(&[("/a", "/a")], true);
+        check(&[("/a", "/b"), ("/b", "/c"), ("/c", "/b")], true);
+    }
+}

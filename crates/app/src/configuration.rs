@@ -1,0 +1,143 @@
+//! The one owner of the configuration: loads it, applies it to everything that runs, and saves changes.
+//!
+//! Contract: what is in force is always a complete, checked configuration. A file that cannot be read changes
+//! nothing; flags lie on top and are never saved.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Weak},
+    time::Instant,
+};
+
+use config::{Config, LoadError, Loaded, MountName, Overrides, SaveError, Store};
+use observe::Mutex;
+
+use crate::{context::Context, settings};
+
+observe::event! {
+    /// The operator asked for a reload.
+    struct Reloading {}
+    = Info "config_reload_begun": "Received SIGHUP, reloading configuration..."
+
+    /// It worked; keys only, values may be secret.
+    struct Reloaded<'a> { changed: &'a str }
+    = Info "config_reloaded": "Configuration reloaded successfully"
+
+    /// It did not; the old configuration stays.
+    struct ReloadFailed<'a> { error: &'a str }
+    = Error "config_reload_failed": "Failed to reload config: {error}"
+
+    /// Something in the file is odd.
+    pub(crate) struct ConfigWarning<'a> { problem: &'a str }
+    = Warn "config_warning": "Configuration: {problem}"
+
+    /// A key that only counts at the start changed.
+    struct NeedsRestart<'a> { key: &'a str }
+    = Warn "config_needs_restart": "Changed setting needs a restart: {key}"
+}
+
+/// Keys that are read at the start only.
+const AT_START: &[&str] = &["bind_host", "port", "https_port", "use_https", "auto_https", "shoutcast", "data_dir"];
+
+/// The configuration and its file.
+#[derive(Debug)]
+pub(crate) struct Configuration {
+    path: PathBuf,
+    overrides: Overrides,
+    /// Held while a change is made and saved; requests read the snapshot in the context instead.
+    file: Mutex<File>,
+}
+
+#[derive(Debug)]
+struct File {
+    store: Store,
+    /// As the file says, without flags.
+    config: Config,
+}
+
+impl Configuration {
+    /// Takes over a loaded file. Gives the configuration in force.
+    pub(crate) fn new(loaded: Loaded, overrides: Overrides) -> (Self, Config) {
+        let path = loaded.document.path().to_owned();
+        let effective = loaded.config.with(&overrides);
+        let file = File { store: Store::new(loaded.document), config: loaded.config };
+        (Self { path, overrides, file: Mutex::new("configuration.file", file) }, effective)
+    }
+
+    /// Reads the file again and applies what changed. False when it was refused.
+    pub(crate) fn reload(&self, context: &Arc<Context>) -> bool {
+        observe::emit(Reloading {});
+        let loaded = match Loaded::read(&self.path) {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                report(&error);
+                return false;
+            }
+        };
+        for problem in &loaded.warnings {
+            observe::emit(ConfigWarning { problem: &problem.to_string() });
+        }
+        let effective = loaded.config.with(&self.overrides);
+        {
+            let mut file = self.file.lock();
+            file.store.replace(loaded.document);
+            file.config = loaded.config;
+        }
+        let changed = context.config.load().changes(&effective);
+        for key in changed.iter().filter(|key| AT_START.contains(key)) {
+            observe::emit(NeedsRestart { key });
+        }
+        self.apply(context, effective);
+        observe::emit(Reloaded { changed: &changed.join(", ") });
+        true
+    }
+
+    /// Changes the configuration, saves it and puts it in force. Nothing is changed when it cannot be saved.
+    pub(crate) fn change(&self, context: &Arc<Context>, change: impl FnOnce(&mut Config)) -> Result<(), SaveError> {
+        let effective = {
+            let mut file = self.file.lock();
+            let mut config = file.config.clone();
+            change(&mut config);
+            let _saved = file.store.save(&config)?;
+            file.config = config;
+            file.config.with(&self.overrides)
+        };
+        self.apply(context, effective);
+        Ok(())
+    }
+
+    fn apply(&self, context: &Arc<Context>, effective: Config) {
+        let now = Instant::now();
+        let effective = Arc::new(effective);
+        observe::log::set_level(crate::logging::level(effective.log.level));
+        context.config.store(Arc::clone(&effective));
+        context.auth.reload(Arc::clone(&effective));
+        context.mounts.apply(settings::of_mounts(&effective), now);
+        let gate = context.auth.gate();
+        context.mounts.stop_sources_from(|ip| gate.is_banned(ip));
+        let gate = context.auth.gate();
+        context.mounts.close_addresses(move |ip| gate.is_banned(ip));
+        context.reloaded.send_modify(|version| *version += 1);
+    }
+}
+
+/// Changes that endpoints ask for. The server may be going down, so it only holds on weakly.
+pub(crate) struct Administrator(pub(crate) Arc<Configuration>, pub(crate) Weak<Context>);
+
+impl api::Administer for Administrator {
+    fn set_fallback(&self, mount: &MountName, fallback: Option<&MountName>) -> Result<(), String> {
+        let context = self.1.upgrade().ok_or("the server is going down")?;
+        self.0
+            .change(&context, |config| {
+                match fallback {
+                    Some(fallback) => config.fallback_mounts.insert(mount.clone(), fallback.clone()),
+                    None => config.fallback_mounts.remove(mount),
+                };
+            })
+            .map_err(|error| error.to_string())
+    }
+}
+
+fn report(error: &LoadError) {
+    observe::emit(ReloadFailed { error: &error.to_string() });
+}

@@ -1,0 +1,231 @@
+//! A source's connection: checked, claimed, then read until it ends.
+//!
+//! Contract: between the read and the ring nothing is waited for, and whatever ends the connection gives the
+//! mount up.
+
+use std::{
+    io,
+    num::NonZeroUsize,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use auth::{Credentials, Protocol as Proto, SourceVerdict};
+use bytes::BytesMut;
+use config::MountName;
+use front::{Exchange, Outcome, Request, Stream, framing::Decoder, framing::Piece};
+use http::header::AUTHORIZATION;
+use icecast::{Answer, source::SourceMethod, source::SourceOffer};
+use media::Format;
+use mount::{Claim, ClaimError, Intake, Offer, Owner, Protocol};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    time::timeout,
+};
+
+use crate::{context::Context, respond, station};
+
+/// One read from a source.
+const READ: usize = 16 << 10;
+
+/// The kernel gives a source up that has not acknowledged for this long.
+const PEER_SILENCE: Duration = Duration::from_secs(60);
+
+observe::event! {
+    /// A source is there but its audio is not: often a proxy that collects the request first.
+    pub(crate) struct NoAudio<'a> { mount: &'a str, ip: &'a str, ua: &'a str, framed_body: bool, hint: &'a str }
+    = Warn "source_no_audio": "Source connected but has sent no audio after 10s"
+
+    /// A banned client tried to publish.
+    pub(crate) struct BannedSource<'a> { mount: &'a str, ip: std::net::IpAddr }
+    = Warn "source_banned": "Banned IP source connection"
+}
+
+/// Answers a `SOURCE` or `PUT` request and, if it is welcome, stays with it to its end.
+pub(crate) async fn publish(
+    context: &Arc<Context>,
+    mount: MountName,
+    request: Request,
+    exchange: Exchange,
+) -> Outcome {
+    let Some(method) = SourceMethod::of(&request.method) else {
+        return respond::answer(exchange, Answer::reserved_path()).await;
+    };
+    let version = match request.version {
+        front::head::Version::Http11 => http::Version::HTTP_11,
+        _ => http::Version::HTTP_10,
+    };
+    let Ok(offer) = SourceOffer::read(method, version, &request.headers) else {
+        return respond::answer(exchange, Answer::bad_framing()).await;
+    };
+    if context.auth.gate().is_banned(request.client) {
+        observe::emit(BannedSource { mount: mount.as_str(), ip: request.client });
+        return respond::answer(exchange, Answer::forbidden("Forbidden")).await;
+    }
+    let credentials = request.headers.get(AUTHORIZATION).and_then(|v| Credentials::from_basic(v.as_bytes()));
+    match context.auth.source(Proto::Icecast, request.client, &mount, credentials.as_ref()).await {
+        SourceVerdict::Ok => {}
+        SourceVerdict::Busy => return respond::answer(exchange, respond::busy()).await,
+        SourceVerdict::NoCredentials | SourceVerdict::LockedOut | SourceVerdict::Wrong => {
+            return respond::answer(exchange, Answer::unauthorized_source()).await;
+        }
+    }
+    let owner = Owner {
+        protocol: Protocol::Icecast,
+        label: request.client.to_string(),
+        ip: Some(request.client),
+        user_agent: offer.user_agent.clone().unwrap_or_default(),
+    };
+    let plan = offer.reply_plan();
+    let session = match Session::claim(
+        context,
+        &mount,
+        owner,
+        station::of_source(offer.station),
+        offer.content_type,
+        offer.metaint.and_then(|interval| NonZeroUsize::try_from(interval).ok()),
+    ) {
+        Ok(session) => session,
+        Err(refusal) => return respond::answer(exchange, refused(refusal)).await,
+    };
+    let raw = exchange.into_raw();
+    let framed = raw.framing.is_framed();
+    let decoder = Decoder::for_source(raw.framing);
+    let mut stream = raw.stream;
+    // A source that cannot be watched is still a source.
+    let _ = front::watch_peer(&stream, PEER_SILENCE);
+    if stream.write_all(plan.before_body).await.is_ok() {
+        let ended = session.run(&mut stream, decoder, BytesMut::from(&raw.buffered[..]), framed).await;
+        if let (Ended::Complete, Some(after)) = (ended, plan.after_body) {
+            // The source has all it needs to know; whether it reads this is up to it.
+            let _ = stream.write_all(after).await;
+        }
+    }
+    let _ = stream.shutdown().await;
+    Outcome::taken()
+}
+
+fn refused(error: ClaimError) -> Answer {
+    match error {
+        ClaimError::Disabled => Answer::forbidden("Forbidden"),
+        ClaimError::TooManySources => Answer::too_many_sources(),
+        _ => Answer::mount_in_use(),
+    }
+}
+
+/// How a source's body ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// As its framing announced.
+    Complete,
+    /// In any other way.
+    Cut,
+}
+
+/// A source that has its mount.
+pub(crate) struct Session {
+    intake: Intake,
+    silence: Duration,
+    mount: MountName,
+    ip: String,
+    user_agent: String,
+}
+
+impl Session {
+    /// Claims the mount.
+    pub(crate) fn claim(
+        context: &Arc<Context>,
+        mount: &MountName,
+        owner: Owner,
+        station: mount::Station,
+        content_type: Option<String>,
+        interval: Option<NonZeroUsize>,
+    ) -> Result<Self, ClaimError> {
+        let labelled = content_type.is_some();
+        let content_type = content_type.unwrap_or_else(|| "audio/mpeg".to_owned());
+        let format = Format::from_content_type(&content_type).unwrap_or(Format::Opaque);
+        let (ip, user_agent) = (owner.label.clone(), owner.user_agent.clone());
+        let offer = Offer { owner, station, content_type, format };
+        let claim: Claim = context.mounts.claim(mount, offer, Instant::now())?;
+        Ok(Self {
+            intake: Intake::new(claim, labelled, interval),
+            silence: context.mounts.settings().source_timeout(mount),
+            mount: mount.clone(),
+            ip,
+            user_agent,
+        })
+    }
+
+    /// Reads until the source ends, is silent for too long or is told to stop.
+    pub(crate) async fn run(
+        mut self,
+        stream: &mut Stream,
+        mut decoder: Decoder,
+        mut buffer: BytesMut,
+        framed: bool,
+    ) -> Ended {
+        let mut warned = false;
+        let (ended, reason) = loop {
+            match self.take(&mut decoder, &mut buffer) {
+                Ok(false) => {}
+                Ok(true) => break (Ended::Complete, "end of stream"),
+                Err(()) => break (Ended::Cut, "bad framing"),
+            }
+            buffer.reserve(READ);
+            let patience = if self.intake.claim().has_data() || warned {
+                self.silence
+            } else {
+                icecast::source::FIRST_AUDIO_PATIENCE
+            };
+            let read = tokio::select! {
+                // What the source sent is worth more than the order to stop; but the order must not wait for ever.
+                biased;
+                stopped = self.intake.claim().stopped() => break (Ended::Cut, stopped.as_str()),
+                read = timeout(patience, stream.read_buf(&mut buffer)) => read,
+            };
+            match read {
+                Ok(Ok(0)) => break (Ended::Cut, "closed by source"),
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => break (Ended::Cut, reason_of(&error)),
+                Err(_) if !warned && !self.intake.claim().has_data() => {
+                    warned = true;
+                    self.warn(framed);
+                }
+                Err(_) => break (Ended::Cut, "silent"),
+            }
+        };
+        self.intake.finish(reason, Instant::now());
+        ended
+    }
+
+    /// Passes on what is in the buffer; true at the end of the body.
+    fn take(&mut self, decoder: &mut Decoder, buffer: &mut BytesMut) -> Result<bool, ()> {
+        let now = Instant::now();
+        loop {
+            match decoder.decode(buffer) {
+                Ok(Piece::Data(bytes)) => self.intake.push(&bytes, now),
+                Ok(Piece::More) => return Ok(false),
+                Ok(Piece::End) => return Ok(true),
+                Err(_) => return Err(()),
+            }
+        }
+    }
+
+    fn warn(&self, framed_body: bool) {
+        observe::emit(NoAudio {
+            mount: self.mount.as_str(),
+            ip: &self.ip,
+            ua: &self.user_agent,
+            framed_body,
+            hint: "a reverse proxy in front may be buffering the request body (nginx: proxy_request_buffering off)",
+        });
+    }
+}
+
+fn reason_of(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset => "reset by source",
+        io::ErrorKind::TimedOut => "source unreachable",
+        _ => "read error",
+    }
+}

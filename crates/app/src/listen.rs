@@ -1,0 +1,135 @@
+//! A listener's request: resolved, let in, then handed to delivery.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use config::MountName;
+use fanout::{Interleave, Wire};
+use front::{Exchange, Outcome, Request, head::Version};
+use http::{Method, Response, header};
+use http_body_util::Empty;
+use icecast::{
+    StationInfo,
+    listener::{self, AfterHead, FedBy, ListenerHead},
+    relay,
+};
+use jiff::Timestamp;
+use media::Format;
+use mount::{Settings, Stream, Tuned};
+
+use crate::{context::Context, respond};
+
+/// How long a listener waits for a relay that pulls only while somebody listens.
+const ON_DEMAND: Duration = Duration::from_secs(10);
+
+observe::event! {
+    /// A relay chain came back to where it began.
+    struct RelayLoop<'a> { mount: &'a str, ip: std::net::IpAddr }
+    = Warn "relay_loop": "Refused a relay that would listen to itself"
+
+    /// A listener's socket could not be taken over.
+    struct HandOverFailed<'a> { mount: &'a str, error: std::io::Error }
+    = Error "listener_hand_over_failed": "Could not hand a listener to delivery"
+}
+
+/// Answers `GET` and `HEAD` of a mount.
+pub(crate) async fn listen(
+    context: &Arc<Context>,
+    mount: MountName,
+    request: Request,
+    exchange: Exchange,
+) -> Outcome {
+    if relay::is_loop(&request.headers, &context.instance) {
+        observe::emit(RelayLoop { mount: mount.as_str(), ip: request.client });
+        return respond::answer(exchange, relay::loop_detected()).await;
+    }
+    let (stream, primary) = match tune(context, &mount).await {
+        Tuned::On { stream, primary } => (stream, primary),
+        Tuned::Disabled => return respond::answer(exchange, listener::forbidden()).await,
+        Tuned::Off { known } => {
+            if !known {
+                context.auth.miss(request.client, mount.as_str());
+            }
+            return respond::answer(exchange, listener::not_found()).await;
+        }
+    };
+    let metaint = listener::metaint(&request.headers, stream.format());
+    let config = context.config.load();
+    let station = describe(&stream, &context.mounts.settings());
+    let head = ListenerHead {
+        http_10: request.version != Version::Http11,
+        content_type: stream.content_type(),
+        station: &station,
+        page_title: &config.page_title,
+        metaint,
+        fed_by: if primary { FedBy::Primary } else { FedBy::Fallback },
+        date: Timestamp::now(),
+    };
+    if request.method == Method::HEAD {
+        let mut response = Response::new(Empty::<Bytes>::new());
+        *response.headers_mut() = head.to_headers();
+        return exchange.respond(response).await;
+    }
+    let head = head.to_bytes(AfterHead::Stream);
+    drop(config);
+    let now = Instant::now();
+    let exempt = context.auth.gate().is_whitelisted(request.client);
+    let entrance = match context.mounts.seat(&mount, &stream, request.client, exempt, now) {
+        Ok(entrance) => entrance,
+        Err(_) => return respond::answer(exchange, listener::full()).await,
+    };
+    let text = |name: header::HeaderName| icecast::text::header(&request.headers, name).unwrap_or_default();
+    let entrance = entrance.with_agent(&text(header::USER_AGENT), &text(header::REFERER));
+    let interleave = match stream.format() {
+        Format::Ogg => Interleave::ogg(fastrand::u32(..)),
+        _ if metaint.is_some() => Interleave::icy(),
+        _ => Interleave::Plain,
+    };
+    let Ok(socket) = exchange.into_raw().stream.into_tcp() else { return Outcome::taken() };
+    match socket.into_std().and_then(Wire::plain) {
+        Ok(wire) => context.mounts.enter(entrance, wire, head, interleave),
+        Err(error) => observe::emit(HandOverFailed { mount: mount.as_str(), error }),
+    }
+    Outcome::taken()
+}
+
+/// Finds the stream; gives a relay on demand the time to connect.
+async fn tune(context: &Context, mount: &MountName) -> Tuned {
+    let tuned = context.mounts.tune(mount);
+    if !matches!(tuned, Tuned::Off { .. }) || !context.is_on_demand(mount) {
+        return tuned;
+    }
+    let mut changes = context.mounts.changes();
+    context.mounts.ask_for(mount);
+    let arrival = async {
+        loop {
+            let tuned = context.mounts.tune(mount);
+            if !matches!(tuned, Tuned::Off { .. }) || changes.changed().await.is_err() {
+                return tuned;
+            }
+        }
+    };
+    tokio::time::timeout(ON_DEMAND, arrival).await.unwrap_or_else(|_| {
+        context.mounts.forget_wish(mount);
+        context.mounts.tune(mount)
+    })
+}
+
+/// What listeners are told of the station.
+fn describe(stream: &Stream, settings: &Settings) -> StationInfo {
+    let station = stream.station();
+    let own = settings.mounts.get(stream.mount()).and_then(|own| own.name_override.clone());
+    StationInfo {
+        name: own.filter(|name| !name.is_empty()).or_else(|| station.name.clone()),
+        description: station.description.clone(),
+        genre: station.genre.clone(),
+        url: station.url.clone(),
+        public: Some(station.public),
+        bitrate: stream.bitrate(),
+        audio_info: station.audio_facts.clone(),
+        raw_audio_info: station.audio_info.clone(),
+    }
+}

@@ -1,0 +1,26 @@
+//! Complete answers, from the protocol's words to the connection.
+
+use bytes::Bytes;
+use front::{Exchange, Outcome};
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body_util::Full;
+use icecast::Answer;
+
+/// Writes a complete answer.
+pub(crate) async fn answer(exchange: Exchange, answer: Answer) -> Outcome {
+    exchange.respond(response(answer)).await
+}
+
+/// The same as a value.
+pub(crate) fn response(answer: Answer) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(answer.body));
+    *response.status_mut() = answer.status;
+    *response.headers_mut() = answer.headers;
+    response
+}
+
+/// Too many passwords are being checked.
+pub(crate) fn busy() -> Answer {
+    Answer::text(StatusCode::SERVICE_UNAVAILABLE, "Too many logins at the moment, try again")
+        .with(header::RETRY_AFTER, HeaderValue::from_static("2"))
+}

@@ -1,0 +1,413 @@
+//! The server from start to end: everything is made here, in order, and taken down in reverse.
+
+use std::{
+    io::{self, Write as _},
+    path::PathBuf,
+    sync::{Arc, Weak},
+    time::{Duration, Instant},
+};
+
+use api::{Api, Parts};
+use arc_swap::ArcSwap;
+use auth::{Auth, SetupToken};
+use config::{Config, FirstRunSecrets, LoadError, Loaded, Overrides};
+use fanout::{Departure, Fanout};
+use front::{Listening, Sockets};
+use jiff::Timestamp;
+use mount::{Delivery, Mounts, Stopped};
+use observe::{Mutex, log::LogHandle, task};
+use tokio::sync::{mpsc, watch};
+
+use crate::{
+    banner::{self, Occasion},
+    configuration::{Administrator, ConfigWarning, Configuration},
+    context::Context,
+    handler::Switchboard,
+    logging,
+    pid_file::{PidFile, PidFileError},
+    settings, shoutcast,
+    signals::{Signal, Signals},
+};
+
+/// All of a shutdown takes at most this long.
+const SHUTDOWN: Duration = Duration::from_secs(10);
+
+/// What listeners are due gets this much of it.
+const LAST_BYTES: Duration = Duration::from_secs(3);
+
+/// A listener that takes nothing for this long is dropped.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
+observe::event! {
+    /// The server starts with a file that was there.
+    struct Starting<'a> { path: &'a str }
+    = Info "starting": "Starting TinyIce with existing configuration"
+
+    /// The sockets are open.
+    struct Listens<'a> { addresses: &'a str }
+    = Info "listening": "Starting TinyIce on {addresses} (HTTP)"
+
+    /// One address family is not there.
+    struct SkippedAddress<'a> { error: &'a str }
+    = Warn "address_skipped": "{error}"
+
+    /// How many descriptors the process may have.
+    struct OpenFiles { limit: u64 }
+    = Info "open_files": "Limit of open files"
+
+    /// It could not be raised.
+    struct OpenFilesFailed { error: io::Error }
+    = Warn "open_files_failed": "Could not raise the limit of open files"
+
+    /// No pid file, no harm.
+    struct NoPidFile<'a> { error: &'a str }
+    = Error "pid_file_failed": "{error}"
+
+    /// The beginning of the end.
+    struct ShuttingDown<'a> { signal: &'a str }
+    = Info "shutting_down": "Received {signal}, shutting down..."
+
+    /// Not everything ended in time.
+    struct ShutdownFailed<'a> { error: &'a str }
+    = Warn "shutdown_failed": "Graceful shutdown failed: {error}"
+
+    /// The end.
+    struct HasStopped {}
+    = Info "stopped": "TinyIce stopped"
+
+    /// One task or thread, on request.
+    struct TaskDump<'a> { task: &'a str }
+    = Info "task_dump": "{task}"
+
+    /// Nothing can be done.
+    struct Fatal<'a> { error: &'a str }
+    = Fatal "fatal": "{error}"
+}
+
+/// What the command line decided.
+#[derive(Debug)]
+pub(crate) struct Invocation {
+    /// The configuration file.
+    pub(crate) config: PathBuf,
+    /// Values in place of the file's.
+    pub(crate) overrides: Overrides,
+    /// Where the pid goes.
+    pub(crate) pid_file: Option<PathBuf>,
+    /// Open the setup again.
+    pub(crate) force_setup: bool,
+}
+
+/// Why the server did not start. Each is worth exit code 1 and one line.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error("Failed to load config: {0}")]
+    Config(#[from] LoadError),
+    #[error("Failed to create config: {0}")]
+    Create(String),
+    #[error("Failed to initialize logging: {0}: {1}")]
+    Log(observe::log::OpenError, String),
+    #[error("{0}")]
+    Bind(#[from] front::BindError),
+    #[error("{0}")]
+    Pid(PidFileError),
+    #[error("{what}: {error}")]
+    System { what: &'static str, error: io::Error },
+}
+
+fn system(what: &'static str) -> impl Fn(io::Error) -> StartError {
+    move |error| StartError::System { what, error }
+}
+
+/// Runs the server. Gives the exit code of the process.
+pub(crate) fn run(invocation: Invocation) -> i32 {
+    match start_and_serve(invocation) {
+        Ok(code) => code,
+        Err(error) => {
+            let log = observe::log::start(observe::log::Settings::default());
+            observe::emit(Fatal { error: &error.to_string() });
+            if let Ok(log) = log {
+                log.flush(Duration::from_secs(1));
+            }
+            1
+        }
+    }
+}
+
+fn start_and_serve(invocation: Invocation) -> Result<i32, StartError> {
+    let (loaded, secrets) = load(&invocation)?;
+    let config = loaded.config.with(&invocation.overrides);
+    let log = logging::start(&config).map_err(|error| {
+        let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        StartError::Log(error, cause)
+    })?;
+    for problem in &loaded.warnings {
+        observe::emit(ConfigWarning { problem: &problem.to_string() });
+    }
+    let pid_file = write_pid_file(&invocation)?;
+    match front::raise_open_files() {
+        Ok(files) => observe::emit(OpenFiles { limit: files.now.unwrap_or(0) }),
+        Err(error) => observe::emit(OpenFilesFailed { error }),
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("main")
+        .build()
+        .map_err(system("cannot start the runtime"))?;
+    let code = runtime.block_on(serve(invocation, loaded, config, secrets, log.clone()));
+    // Whatever still runs has had its time.
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    drop(pid_file);
+    log.flush(Duration::from_secs(2));
+    code
+}
+
+/// Loads the file, or makes the one of a first run.
+fn load(invocation: &Invocation) -> Result<(Loaded, Option<FirstRunSecrets>), StartError> {
+    match Loaded::read(&invocation.config) {
+        Ok(loaded) => Ok((loaded, None)),
+        Err(LoadError::Missing { .. }) => {
+            let host = invocation.overrides.bind_host.as_deref().unwrap_or("0.0.0.0");
+            let (tree, secrets) = config::first_run(host, |password| bcrypt::hash(password, bcrypt::DEFAULT_COST))
+                .map_err(|error| StartError::Create(error.to_string()))?;
+            config::create(&invocation.config, &tree).map_err(|error| StartError::Create(error.to_string()))?;
+            Ok((Loaded::read(&invocation.config)?, Some(secrets)))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn write_pid_file(invocation: &Invocation) -> Result<Option<PidFile>, StartError> {
+    // A service manager knows the process itself; the file is only written there when it is asked for.
+    if invocation.pid_file.is_none() && std::env::var_os("NOTIFY_SOCKET").is_some() {
+        return Ok(None);
+    }
+    let path = invocation.pid_file.clone().unwrap_or_else(|| "tinyice.pid".into());
+    match PidFile::write(&path) {
+        Ok(file) => Ok(Some(file)),
+        Err(taken @ PidFileError::Taken(_)) => Err(StartError::Pid(taken)),
+        Err(error) => {
+            observe::emit(NoPidFile { error: &error.to_string() });
+            Ok(None)
+        }
+    }
+}
+
+async fn serve(
+    invocation: Invocation,
+    loaded: Loaded,
+    config: Config,
+    secrets: Option<FirstRunSecrets>,
+    log: LogHandle,
+) -> Result<i32, StartError> {
+    let mut signals = Signals::new().map_err(system("cannot listen for signals"))?;
+    let listening = Listening::bind(&Sockets { host: config.bind_host.clone(), port: config.port })?;
+    let shoutcast_port = shoutcast::bind(&config)?;
+    for skipped in listening.skipped() {
+        observe::emit(SkippedAddress { error: &skipped.to_string() });
+    }
+    if secrets.is_none() {
+        observe::emit(Starting { path: &loaded.document.path().display().to_string() });
+    }
+    let addresses = listening.local_addrs();
+    let port = addresses.first().map_or(config.port, std::net::SocketAddr::port);
+    observe::emit(Listens {
+        addresses: &addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and "),
+    });
+
+    let setup = setup_token(&config, &invocation)?;
+    let server = Server::build(&invocation, loaded, Arc::clone(&setup), log.clone())?;
+    let (stop, stopped) = watch::channel(false);
+    server.spawn_tasks(shoutcast_port, &stopped);
+    if let Some(token) = setup.reveal() {
+        show_banner(&invocation, &config, port, &token, secrets.as_ref());
+    }
+    drop(secrets);
+
+    let front = {
+        let handler = Arc::new(Switchboard(Arc::clone(&server.context)));
+        let limits = front::Limits { grace: SHUTDOWN - LAST_BYTES, ..front::Limits::default() };
+        let mut stopped = stopped.clone();
+        let until = async move {
+            // The sender is only dropped after the end.
+            let _ = stopped.wait_for(|stop| *stop).await;
+        };
+        task::spawn("front", (), front::serve(listening, handler, limits, until))
+    };
+
+    let last = loop {
+        match signals.next().await {
+            Signal::Reload => {
+                server.configuration.reload(&server.context);
+                server.reopen_logs();
+            }
+            Signal::Reopen => server.reopen_logs(),
+            Signal::Dump => {
+                server.dump();
+                log.flush(Duration::from_secs(2));
+                return Ok(Signal::Dump.exit_code());
+            }
+            end => break end,
+        }
+    };
+    observe::emit(ShuttingDown { signal: last.name() });
+    let ended = tokio::select! {
+        ended = tokio::time::timeout(SHUTDOWN, server.shut_down(stop, front)) => ended,
+        second = signals.next() => {
+            // The operator has no patience left.
+            log.flush(Duration::from_millis(200));
+            return Ok(second.exit_code());
+        }
+    };
+    if ended.is_err() {
+        observe::emit(ShutdownFailed { error: "connections were still open after 10 s" });
+    }
+    observe::emit(HasStopped {});
+    Ok(0)
+}
+
+fn setup_token(config: &Config, invocation: &Invocation) -> Result<Arc<SetupToken>, StartError> {
+    let open = invocation.force_setup || !config.setup_complete;
+    let token = if open {
+        SetupToken::generate().map_err(|error| StartError::Create(format!("no random bytes: {error}")))?
+    } else {
+        SetupToken::none()
+    };
+    Ok(Arc::new(token))
+}
+
+fn show_banner(
+    invocation: &Invocation,
+    config: &Config,
+    port: u16,
+    token: &str,
+    secrets: Option<&FirstRunSecrets>,
+) {
+    let occasion = match (secrets, invocation.force_setup) {
+        (Some(_), _) => Occasion::FirstRun,
+        (None, true) => Occasion::Forced,
+        (None, false) => Occasion::NotComplete,
+    };
+    let host = if config.hostname.is_empty() { "localhost" } else { &config.hostname };
+    let text = banner::text(occasion, &format!("http://{host}:{port}"), token, secrets);
+    let mut out = io::stdout().lock();
+    // Without a standard output there is nobody to show it to.
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+
+/// The parts of the running server.
+struct Server {
+    context: Arc<Context>,
+    configuration: Arc<Configuration>,
+    fanout: Arc<Fanout>,
+    departures: Mutex<Option<mpsc::UnboundedReceiver<Departure>>>,
+    log: LogHandle,
+}
+
+impl Server {
+    fn build(
+        invocation: &Invocation,
+        loaded: Loaded,
+        setup: Arc<SetupToken>,
+        log: LogHandle,
+    ) -> Result<Self, StartError> {
+        let now = Instant::now();
+        let (configuration, config) = Configuration::new(loaded, invocation.overrides.clone());
+        let configuration = Arc::new(configuration);
+        let (left, departures) = mpsc::unbounded_channel();
+        let fanout = Fanout::start(&fanout::Settings {
+            threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            write_timeout: WRITE_TIMEOUT,
+            // The receiver is only gone when the process ends.
+            departures: Arc::new(move |departure| drop(left.send(departure))),
+        })
+        .map_err(system("cannot start delivery"))?;
+        let fanout = Arc::new(fanout);
+        let delivery: Arc<dyn Delivery> = Arc::clone(&fanout) as Arc<dyn Delivery>;
+        let mounts = Mounts::new(delivery, settings::of_mounts(&config), now);
+        let config = Arc::new(config);
+        let auth = Auth::start(Arc::clone(&config)).map_err(system("cannot start password checks"))?;
+        let auth = Arc::new(auth);
+        let config = Arc::new(ArcSwap::new(config));
+        let context = Arc::new_cyclic(|weak: &Weak<Context>| Context {
+            config: Arc::clone(&config),
+            mounts: Arc::clone(&mounts),
+            auth: Arc::clone(&auth),
+            api: Api::new(Parts {
+                config: Arc::clone(&config),
+                mounts,
+                auth,
+                began: Timestamp::now(),
+                setup,
+                administer: Box::new(Administrator(Arc::clone(&configuration), Weak::clone(weak))),
+                ready: Box::new(|| Ok(())),
+            }),
+            reloaded: watch::Sender::new(0),
+            instance: instance(),
+        });
+        Ok(Self {
+            context,
+            configuration,
+            fanout,
+            departures: Mutex::new("server.departures", Some(departures)),
+            log,
+        })
+    }
+
+    /// Starts everything that runs beside the front.
+    fn spawn_tasks(&self, shoutcast_port: Option<Listening>, stopped: &watch::Receiver<bool>) {
+        let mounts = &self.context.mounts;
+        task::spawn("mounts", (), Arc::clone(mounts).run()).detach();
+        if let Some(mut departures) = self.departures.lock().take() {
+            let mounts = Arc::clone(mounts);
+            task::spawn("departures", (), async move {
+                while let Some(departure) = departures.recv().await {
+                    mounts.left(&departure, Instant::now());
+                }
+            })
+            .detach();
+        }
+        let auth = Arc::clone(&self.context.auth);
+        task::spawn("lockout-sweep", (), async move {
+            loop {
+                tokio::time::sleep(Duration::from_secs(60)).await;
+                auth.sweep();
+            }
+        })
+        .detach();
+        if let Some(listening) = shoutcast_port {
+            shoutcast::serve(&self.context, listening, stopped.clone());
+        }
+    }
+
+    fn reopen_logs(&self) {
+        self.log.reopen();
+    }
+
+    /// Writes down what every task and thread is doing, for a person who has nothing else.
+    fn dump(&self) {
+        for task in task::list() {
+            observe::emit(TaskDump { task: &format!("{task:?}") });
+        }
+        for thread in observe::thread::list() {
+            observe::emit(TaskDump { task: &format!("{thread:?}") });
+        }
+    }
+
+    /// Ends everything in order: no new connections, what listeners are due, sources, running requests.
+    async fn shut_down(&self, stop: watch::Sender<bool>, front: task::TaskHandle<io::Result<()>>) {
+        stop.send_replace(true);
+        let fanout = Arc::clone(&self.fanout);
+        let deadline = Instant::now() + LAST_BYTES;
+        let delivery = tokio::task::spawn_blocking(move || fanout.finish(deadline));
+        // Delivery only reads what is in the rings, so sources may end beside it.
+        self.context.mounts.stop_all(Stopped::Shutdown);
+        // A panic in either has been reported where it happened.
+        let _ = tokio::join!(delivery, front);
+    }
+}
+
+/// Names this process to relays; it only has to differ from others.
+fn instance() -> String {
+    format!("{:016x}", fastrand::u64(..))
+}

@@ -1,0 +1,135 @@
+//! Shoutcast v1 sources, on a port of their own: a password line, then headers, then audio.
+
+use std::{
+    net::SocketAddr,
+    num::NonZeroUsize,
+    sync::Arc,
+    time::Duration,
+};
+
+use auth::{Credentials, Protocol as Proto, SourceVerdict};
+use bytes::BytesMut;
+use config::{Config, MountName};
+use front::{Listening, Sockets, Stream, framing::Decoder, framing::Framing};
+use icecast::shoutcast::{ACCEPTED, Handshake, REFUSED, Step};
+use mount::{Owner, Protocol};
+use observe::task;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    time::timeout,
+};
+
+use crate::{context::Context, ingest::Session, station};
+
+/// The whole handshake takes at most this long.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// Accepting pauses this long when the process is out of something.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Opens the port, if the configuration asks for it.
+pub(crate) fn bind(config: &Config) -> Result<Option<Listening>, front::BindError> {
+    let Some(shoutcast) = &config.shoutcast else { return Ok(None) };
+    let port = shoutcast.port;
+    Listening::bind(&Sockets { host: config.bind_host.clone(), port }).map(Some)
+}
+
+observe::event! {
+    /// Sources of the old kind are welcome.
+    struct Listens<'a> { address: &'a str, mount: &'a str }
+    = Info "shoutcast_listening": "Listening for Shoutcast sources"
+}
+
+/// Accepts sources until the server stops.
+pub(crate) fn serve(context: &Arc<Context>, listening: Listening, stopped: watch::Receiver<bool>) {
+    let Some(shoutcast) = context.config.load().shoutcast.clone() else { return };
+    for socket in listening.into_sockets() {
+        let Ok(socket) = TcpListener::from_std(socket) else { continue };
+        let address = socket.local_addr().map(|address| address.to_string()).unwrap_or_default();
+        observe::emit(Listens { address: &address, mount: shoutcast.mount.as_str() });
+        let (context, mount, mut stopped) = (Arc::clone(context), shoutcast.mount.clone(), stopped.clone());
+        task::spawn("shoutcast-accept", address, async move {
+            loop {
+                let accepted = tokio::select! {
+                    accepted = socket.accept() => accepted,
+                    _ = stopped.wait_for(|stop| *stop) => return,
+                };
+                match accepted {
+                    Ok((stream, peer)) => {
+                        if context.auth.gate().at_accept(peer.ip()) {
+                            let source = converse(Arc::clone(&context), mount.clone(), stream, peer);
+                            task::spawn("shoutcast-source", mount.to_string(), source).detach();
+                        }
+                    }
+                    Err(_) => tokio::time::sleep(PAUSE).await,
+                }
+            }
+        })
+        .detach();
+    }
+}
+
+async fn converse(context: Arc<Context>, mount: MountName, stream: TcpStream, peer: SocketAddr) {
+    let mut stream = Stream::from(stream);
+    let ip = peer.ip().to_canonical();
+    let Ok(Some((session, early))) = timeout(HANDSHAKE, shake_hands(&context, &mount, &mut stream, ip)).await
+    else {
+        return;
+    };
+    // Without any framing the end of the connection is the end of the stream.
+    session.run(&mut stream, Decoder::for_source(Framing::Absent), early, false).await;
+}
+
+/// Password, then headers. Nothing when the source was refused or went away.
+async fn shake_hands(
+    context: &Arc<Context>,
+    mount: &MountName,
+    stream: &mut Stream,
+    ip: std::net::IpAddr,
+) -> Option<(Session, BytesMut)> {
+    let mut handshake = Handshake::new();
+    let mut buffer = [0; 2048];
+    let mut step = Step::NeedMore;
+    loop {
+        match step {
+            Step::NeedMore => {
+                let read = stream.read(&mut buffer).await.ok().filter(|read| *read > 0)?;
+                step = handshake.input(&buffer[..read]).ok()?;
+            }
+            Step::Check(credentials) => {
+                // A password may look like `user:password`, so the whole line is tried too.
+                let tries = [&credentials.password, &credentials.whole_line];
+                let mut verdict = SourceVerdict::Wrong;
+                for password in &tries[..if tries[0] == tries[1] { 1 } else { 2 }] {
+                    let credentials = Credentials::password(password.as_bytes());
+                    verdict = context.auth.source(Proto::Icecast, ip, mount, Some(&credentials)).await;
+                    if verdict == SourceVerdict::Ok {
+                        break;
+                    }
+                }
+                if verdict != SourceVerdict::Ok {
+                    // The source learns why; whether it reads it is up to it.
+                    let _ = stream.write_all(REFUSED).await;
+                    return None;
+                }
+                stream.write_all(ACCEPTED).await.ok()?;
+                step = handshake.accept().ok()?;
+            }
+            Step::Ready(source) => {
+                let owner = Owner {
+                    protocol: Protocol::Icecast,
+                    label: ip.to_string(),
+                    ip: Some(ip),
+                    user_agent: String::new(),
+                };
+                let interval = source.metaint.and_then(|interval| NonZeroUsize::try_from(interval).ok());
+                let station = station::of_source(source.station);
+                let session =
+                    Session::claim(context, mount, owner, station, source.content_type, interval).ok()?;
+                return Some((session, BytesMut::from(&source.early[..])));
+            }
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! Accepting connections, and ending them all in good order.
+//!
+//! Contract: nothing but a shutdown ends accepting; whoever is not admitted costs no more than the accept.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::io;
+use std::net::{IpAddr, Ipv6Addr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use observe::Mutex;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+
+use crate::connection::{Closing, Ends, Phase, converse};
+use crate::limits::Limits;
+use crate::{Exchange, Listening, Outcome, Request};
+
+/// A handler at work.
+pub type Handling<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
+
+/// Decides who may connect, and answers requests.
+pub trait Handler: Send + Sync + 'static {
+    /// Whether the peer may connect; asked at the accept, before a byte is read.
+    fn admit(&self, peer: IpAddr) -> bool {
+        let _ = peer;
+        true
+    }
+
+    /// How many connections the peer may have at a time; 0 is any number. IPv6 peers are counted by /64.
+    fn connection_limit(&self, peer: IpAddr) -> u32 {
+        let _ = peer;
+        0
+    }
+
+    /// Whether the address is a trusted proxy, whose forwarding headers count.
+    fn trusts(&self, peer: IpAddr) -> bool {
+        let _ = peer;
+        false
+    }
+
+    /// Answers a request or takes its connection over. A panic ends this connection alone. After the grace time of a
+    /// shutdown the future is dropped, so whoever works on a connection for long watches [`Exchange::closing`] or
+    /// works elsewhere.
+    fn handle<'a>(&'a self, request: Request, exchange: Exchange) -> Handling<'a>;
+}
+
+observe::event! {
+    /// Accepting failed; it goes on after a pause.
+    struct AcceptFailed<'a> { address: &'a str, error: io::Error }
+    = Warn "front_accept_failed": "Could not accept a connection"
+
+    /// A peer has as many connections as it may have.
+    struct TooManyConnections { ip: IpAddr, limit: u32 }
+    = Warn "front_too_many_connections": "Refused a connection: too many from one address"
+}
+
+/// Lines about the same kind of trouble at the door come at most this often.
+const LOG_EVERY: Duration = Duration::from_secs(1);
+/// How long accepting pauses when the process or the system is out of something.
+const PAUSE: Duration = Duration::from_millis(100);
+/// When a silent peer is asked whether it is still there.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+
+/// Accepts and serves until `shutdown` is ready, then lets running requests end, at most for the grace time.
+///
+/// # Errors
+/// The sockets cannot be used from this runtime. Later trouble is logged and survived.
+pub async fn serve(
+    listening: Listening,
+    handler: Arc<dyn Handler>,
+    limits: Limits,
+    shutdown: impl Future<Output = ()> + Send,
+) -> io::Result<()> {
+    let (phase, closing) = Closing::new();
+    let (running, mut finished) = mpsc::channel::<Infallible>(1);
+    let grace = limits.grace;
+    let door = Arc::new(Door {
+        handler,
+        limits: Arc::new(limits),
+        census: Arc::new(Census(Mutex::new("front-census", HashMap::new()))),
+        closing,
+        running,
+    });
+    for socket in listening.into_sockets() {
+        let socket = TcpListener::from_std(socket)?;
+        let address = socket.local_addr()?.to_string();
+        let door = Arc::clone(&door);
+        observe::task::spawn("front-accept", &address.clone(), async move {
+            accept(&door, socket, &address).await
+        })
+        .detach();
+    }
+    drop(door);
+
+    shutdown.await;
+    phase.send_replace(Phase::Draining);
+    // Nothing is ever sent: the channel closes when the last accept loop and connection have dropped their end.
+    if timeout(grace, finished.recv()).await.is_err() {
+        phase.send_replace(Phase::Ended);
+        finished.recv().await;
+    }
+    Ok(())
+}
+
+/// What the accept loops share.
+struct Door {
+    handler: Arc<dyn Handler>,
+    limits: Arc<Limits>,
+    census: Arc<Census>,
+    closing: Closing,
+    /// Proof that an accept loop or connection still runs.
+    running: mpsc::Sender<Infallible>,
+}
+
+async fn accept(door: &Door, socket: TcpListener, address: &str) {
+    let mut closing = door.closing.clone();
+    loop {
+        let accepted = tokio::select! {
+            accepted = socket.accept() => accepted,
+            () = closing.reached(Phase::Draining) => return,
+        };
+        match accepted {
+            Ok((stream, peer)) => admit(door, stream, peer.ip().to_canonical()),
+            // The client gave up between the kernel's accept and ours.
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                observe::emit_limited(LOG_EVERY, AcceptFailed { address, error });
+                sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted
+    )
+}
+
+fn admit(door: &Door, stream: TcpStream, ip: IpAddr) {
+    if !door.handler.admit(ip) {
+        return;
+    }
+    let limit = door.handler.connection_limit(ip);
+    let Some(seat) = Census::seat(&door.census, ip, limit) else {
+        observe::emit_limited(LOG_EVERY, TooManyConnections { ip, limit });
+        return;
+    };
+    // Either address is unknown only when the client has already gone.
+    let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else {
+        return;
+    };
+    // Both options are matters of comfort; a socket without them works.
+    let _ = stream.set_nodelay(true);
+    let _ = SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE));
+    let ends = Ends {
+        peer,
+        local,
+        secure: false,
+    };
+    let (handler, limits) = (Arc::clone(&door.handler), Arc::clone(&door.limits));
+    let (closing, running) = (door.closing.clone(), door.running.clone());
+    // Boxed, so that the layers around a task do not each reserve its size: most connections wait most of their time.
+    let connection = Box::pin(converse(stream.into(), ends, handler, limits, closing));
+    observe::task::spawn("connection", ip.to_string(), async move {
+        let _held = (seat, running);
+        connection.await;
+    })
+    .detach();
+}
+
+/// How many connections each address has, as far as it is limited.
+struct Census(Mutex<HashMap<IpAddr, u32>>);
+
+/// One counted connection; an address that is not limited is not counted.
+struct Seat(Option<(Arc<Census>, IpAddr)>);
+
+impl Census {
+    fn seat(census: &Arc<Self>, ip: IpAddr, limit: u32) -> Option<Seat> {
+        if limit == 0 {
+            return Some(Seat(None));
+        }
+        let household = household(ip);
+        let mut counts = census.0.lock();
+        let count = counts.entry(household).or_insert(0);
+        if *count >= limit {
+            return None;
+        }
+        *count += 1;
+        Some(Seat(Some((Arc::clone(census), household))))
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let Some((census, household)) = &self.0 else {
+            return;
+        };
+        let mut counts = census.0.lock();
+        if let Some(count) = counts.get_mut(household) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(household);
+            }
+        }
+    }
+}
+
+/// One client has a whole /64 of IPv6 addresses.
+fn household(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64))),
+        ip => ip,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_counted_by_household() {
+        for (ip, expected) in [
+            ("192.0.2.1", "192.0.2.1"),
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+        ] {
+            assert_eq!(household(ip.parse().expect("an address")).to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn seats_are_given_back() {
+        let census = Arc::new(Census(Mutex::new("test-census", HashMap::new())));
+        let ip = |text: &str| text.parse::<IpAddr>().expect("an address");
+        let first = Census::seat(&census, ip("2001:db8::1"), 2);
+        let second = Census::seat(&census, ip("2001:db8::2"), 2);
+        assert!(first.is_some() && second.is_some());
+        assert!(Census::seat(&census, ip("2001:db8::3"), 2).is_none());
+        assert!(Census::seat(&census, ip("2001:db8:0:1::3"), 2).is_some());
+        assert!(Census::seat(&census, ip("2001:db8::3"), 0).is_some());
+        drop(first);
+        let third = Census::seat(&census, ip("2001:db8::3"), 2);
+        assert!(third.is_some());
+        drop((second, third));
+        assert!(census.0.lock().is_empty(), "nothing is kept of those who left");
+    }
+
+    #[test]
+    fn only_trouble_of_our_own_pauses_accepting() {
+        use io::ErrorKind::ConnectionAborted;
+        assert!(is_of_one_connection(&ConnectionAborted.into()));
+        // EMFILE and ENFILE.
+        for code in [24, 23] {
+            assert!(!is_of_one_connection(&io::Error::from_raw_os_error(code)));
+        }
+    }
+}

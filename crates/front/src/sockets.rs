@@ -1,0 +1,376 @@
+//! Listening sockets and socket options.
+//!
+//! Contract: a port that somebody else has is an error that names the address, never shared by accident: there is no
+//! `SO_REUSEPORT` here.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs as _};
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use crate::Stream;
+
+/// Connections that the kernel keeps for us until they are accepted.
+const BACKLOG: i32 = 4096;
+/// How often a port is chosen anew when only one family has it free.
+const PORT_TRIES: usize = 16;
+
+/// Where to listen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sockets {
+    /// Addresses or host names, separated by commas. Empty, `0.0.0.0`, `::` and `*` mean every address of both
+    /// families; anything else is that one address.
+    pub host: String,
+    /// The port; 0 lets the system choose one, the same for both families.
+    pub port: u16,
+}
+
+/// Listening sockets that accept nothing yet: connections wait in the kernel.
+#[derive(Debug)]
+pub struct Listening {
+    sockets: Vec<TcpListener>,
+    skipped: Vec<Skipped>,
+}
+
+/// An address family that cannot be served here; the other one is.
+#[derive(Debug, thiserror::Error)]
+#[error("Could not listen on {address}: {error} (skipping)")]
+pub struct Skipped {
+    /// What was tried.
+    pub address: SocketAddr,
+    /// Why it failed.
+    pub error: io::Error,
+}
+
+/// Why the server cannot listen.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// Another program, or another instance of this one, has the port.
+    #[error("{0} is already in use: stop the other program or choose another port")]
+    InUse(SocketAddr),
+    /// A configured address cannot be used.
+    #[error("Could not listen on {address}: {error}")]
+    Failed {
+        /// What was tried.
+        address: String,
+        /// Why it failed.
+        #[source]
+        error: io::Error,
+    },
+    /// Neither family can be served.
+    #[error("failed to bind on any address for port {0}")]
+    NoneLeft(u16),
+}
+
+impl Listening {
+    /// Opens the sockets.
+    ///
+    /// # Errors
+    /// See [`BindError`]. That one of both families is missing is no error, see [`Listening::skipped`].
+    pub fn bind(settings: &Sockets) -> Result<Self, BindError> {
+        let wanted = wanted(settings)?;
+        for _ in 1..PORT_TRIES {
+            match Self::open_all(&wanted, settings.port) {
+                // The port that the system chose for the first address is not free for another: choose again.
+                Err(BindError::InUse(_)) if settings.port == 0 => {}
+                result => return result,
+            }
+        }
+        Self::open_all(&wanted, settings.port)
+    }
+
+    /// Takes over sockets that are listening already: from a service manager, or from a predecessor.
+    ///
+    /// # Errors
+    /// They cannot be made non-blocking.
+    pub fn adopt(sockets: Vec<TcpListener>) -> io::Result<Self> {
+        for socket in &sockets {
+            socket.set_nonblocking(true)?;
+        }
+        Ok(Self {
+            sockets,
+            skipped: Vec::new(),
+        })
+    }
+
+    /// The addresses that are served, with their real ports.
+    #[must_use]
+    pub fn local_addrs(&self) -> Vec<SocketAddr> {
+        self.sockets
+            .iter()
+            .filter_map(|socket| socket.local_addr().ok())
+            .collect()
+    }
+
+    /// What could not be opened and is done without; worth a warning each.
+    #[must_use]
+    pub fn skipped(&self) -> &[Skipped] {
+        &self.skipped
+    }
+
+    /// Second handles of the sockets, for a successor.
+    ///
+    /// # Errors
+    /// The process has no descriptor left.
+    pub fn duplicates(&self) -> io::Result<Vec<TcpListener>> {
+        self.sockets.iter().map(TcpListener::try_clone).collect()
+    }
+
+    /// The sockets, for whoever accepts something else than HTTP on them.
+    #[must_use]
+    pub fn into_sockets(self) -> Vec<TcpListener> {
+        self.sockets
+    }
+
+    fn open_all(wanted: &[Wanted], mut port: u16) -> Result<Self, BindError> {
+        let mut listening = Self {
+            sockets: Vec::new(),
+            skipped: Vec::new(),
+        };
+        for &Wanted { ip, required } in wanted {
+            let address = SocketAddr::new(ip, port);
+            match open(address).and_then(|socket| Ok((socket.local_addr()?.port(), socket))) {
+                Ok((given, socket)) => {
+                    port = given;
+                    listening.sockets.push(socket);
+                }
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                    return Err(BindError::InUse(address));
+                }
+                Err(error) if required => {
+                    return Err(BindError::Failed {
+                        address: address.to_string(),
+                        error,
+                    });
+                }
+                Err(error) => listening.skipped.push(Skipped { address, error }),
+            }
+        }
+        if listening.sockets.is_empty() {
+            Err(BindError::NoneLeft(port))
+        } else {
+            Ok(listening)
+        }
+    }
+}
+
+/// An address to open.
+#[derive(Debug)]
+struct Wanted {
+    ip: IpAddr,
+    /// It was named; without it the server is not what was configured.
+    required: bool,
+}
+
+fn wanted(settings: &Sockets) -> Result<Vec<Wanted>, BindError> {
+    let named: Vec<&str> = settings
+        .host
+        .split(',')
+        .map(str::trim)
+        .filter(|host| !host.is_empty())
+        .collect();
+    if named.is_empty() || named.iter().any(|host| is_everywhere(host)) {
+        return Ok([
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        ]
+        .map(|ip| Wanted { ip, required: false })
+        .into());
+    }
+    let resolve = |host: &str| match resolve(host) {
+        Ok(ip) => Ok(Wanted { ip, required: true }),
+        Err(error) => Err(BindError::Failed {
+            address: format!("{host}:{}", settings.port),
+            error,
+        }),
+    };
+    named.into_iter().map(resolve).collect()
+}
+
+fn is_everywhere(host: &str) -> bool {
+    matches!(host, "0.0.0.0" | "::" | "[::]" | "*")
+}
+
+fn resolve(host: &str) -> io::Result<IpAddr> {
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+        .unwrap_or(host);
+    if let Ok(ip) = bare.parse::<IpAddr>() {
+        return Ok(ip);
+    }
+    let nothing = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    (host, 0)
+        .to_socket_addrs()?
+        .next()
+        .map(|address| address.ip())
+        .ok_or_else(nothing)
+}
+
+fn open(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        // Else this socket would take IPv4 too, and the IPv4 socket could not be opened beside it.
+        socket.set_only_v6(true)?;
+    }
+    // Connections of a former instance that linger in TIME_WAIT must not keep the port from us. On Windows the
+    // option means something else: sharing the port with whoever listens already.
+    #[cfg(not(windows))]
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+/// How many files the process may have open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenFiles {
+    /// The limit at start; absent is no limit.
+    pub before: Option<u64>,
+    /// The limit now.
+    pub now: Option<u64>,
+}
+
+/// Raises the limit of open files to the most that is allowed: each connection is one.
+///
+/// # Errors
+/// The system refused; the old limit stands.
+pub fn raise_open_files() -> io::Result<OpenFiles> {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: maximum,
+            maximum,
+        },
+    )?;
+    Ok(OpenFiles {
+        before: current,
+        now: getrlimit(Resource::Nofile).current,
+    })
+}
+
+/// Makes writes and keep-alive probes to a dead peer fail after `after`, where the system can (`TCP_USER_TIMEOUT`).
+/// For sources, 60 s.
+///
+/// # Errors
+/// The option was refused; the connection works without it.
+pub fn watch_peer(stream: &Stream, after: Duration) -> io::Result<()> {
+    let Some(socket) = stream.tcp() else { return Ok(()) };
+    #[cfg(target_os = "linux")]
+    SockRef::from(socket).set_tcp_user_timeout(Some(after))?;
+    #[cfg(not(target_os = "linux"))]
+    let _ = (SockRef::from(socket), after);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bind(host: &str, port: u16) -> Result<Listening, BindError> {
+        Listening::bind(&Sockets {
+            host: host.to_owned(),
+            port,
+        })
+    }
+
+    #[test]
+    fn every_address_is_both_families_on_one_port() {
+        for host in ["", "0.0.0.0", "::", "127.0.0.1, ::"] {
+            let listening = bind(host, 0).expect("a free port");
+            let addresses = listening.local_addrs();
+            assert_eq!(addresses.len() + listening.skipped().len(), 2, "{host}");
+            assert!(addresses.iter().all(|address| address.ip().is_unspecified()));
+            assert!(
+                addresses
+                    .iter()
+                    .all(|address| address.port() == addresses[0].port() && address.port() != 0)
+            );
+            // IPv4 and IPv6 are apart: each is reached by its own socket.
+            assert!(addresses.iter().filter(|address| address.is_ipv4()).count() <= 1);
+        }
+    }
+
+    #[test]
+    fn a_single_address_is_that_one() {
+        for (host, ip) in [("127.0.0.1", "127.0.0.1"), (" 127.0.0.1 ", "127.0.0.1")] {
+            let addresses = bind(host, 0).expect("a free port").local_addrs();
+            assert_eq!(addresses.len(), 1);
+            assert_eq!(addresses[0].ip().to_string(), ip);
+        }
+    }
+
+    #[test]
+    fn lists_share_a_port() {
+        let listening = bind("127.0.0.1, 127.0.0.2,", 0).expect("a free port");
+        let addresses = listening.local_addrs();
+        assert_eq!(addresses.len(), 2);
+        assert_eq!(addresses[0].port(), addresses[1].port());
+    }
+
+    #[test]
+    fn a_busy_port_is_an_error_that_names_the_address() {
+        let first = bind("127.0.0.1", 0).expect("a free port");
+        let port = first.local_addrs()[0].port();
+        let error = bind("127.0.0.1", port).expect_err("the port is taken");
+        assert!(matches!(error, BindError::InUse(address) if address.port() == port));
+        assert!(
+            error
+                .to_string()
+                .starts_with(&format!("127.0.0.1:{port} is already in use")),
+            "{error}"
+        );
+        let error = bind("0.0.0.0", port).expect_err("the port is taken");
+        assert!(
+            matches!(error, BindError::InUse(address) if address.port() == port),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn an_address_that_is_not_ours_is_an_error() {
+        let error = bind("192.0.2.1", 0).expect_err("a documentation address");
+        assert!(
+            matches!(&error, BindError::Failed { address, .. } if address == "192.0.2.1:0"),
+            "{error}"
+        );
+        assert!(matches!(bind("no such host!", 0), Err(BindError::Failed { .. })));
+    }
+
+    #[test]
+    fn sockets_can_be_handed_over() {
+        let first = bind("127.0.0.1", 0).expect("a free port");
+        let second = Listening::adopt(first.duplicates().expect("a descriptor")).expect("a socket");
+        assert_eq!(first.local_addrs(), second.local_addrs());
+    }
+
+    #[test]
+    fn open_files_are_raised_to_the_hard_limit() {
+        let files = raise_open_files().expect("allowed");
+        assert_eq!(files.now, getrlimit(Resource::Nofile).maximum);
+        assert!(files.before.is_none() || files.now.is_none() || files.before <= files.now);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_dead_peer_is_given_up_after_the_time() {
+        let listening = bind("127.0.0.1", 0).expect("a free port");
+        let socket = tokio::net::TcpStream::connect(listening.local_addrs()[0])
+            .await
+            .expect("the backlog has room");
+        let stream = Stream::from(socket);
+        watch_peer(&stream, Duration::from_secs(60)).expect("supported");
+        let socket = SockRef::from(stream.tcp().expect("a bare socket"));
+        assert_eq!(
+            socket.tcp_user_timeout().expect("supported"),
+            Some(Duration::from_secs(60))
+        );
+        let (pipe, _other) = tokio::io::duplex(1);
+        watch_peer(&Stream::erased(pipe), Duration::from_secs(60)).expect("nothing to do");
+    }
+}

@@ -1,0 +1,120 @@
+//! What a source's bytes go through on their way into the ring: titles taken out, format recognised, frames cut.
+//!
+//! Contract: bytes without transport framing in, units in the mount's ring out. Nothing is held back longer
+//! than it takes to recognise the format or to complete a frame.
+
+use std::{num::NonZeroUsize, time::Instant};
+
+use media::{
+    Format, Framer, SNIFF_BYTES, Sniff, Unit,
+    icy::{Deinterleaver, Piece},
+    sniff,
+};
+
+use crate::{Claim, Title};
+
+/// The source's end of a mount.
+#[derive(Debug)]
+pub struct Intake {
+    claim: Claim,
+    deinterleaver: Option<Deinterleaver>,
+    framing: Framing,
+    units: Vec<Unit>,
+    /// Whether the source said what it sends; a wrong label is worth a warning, a missing one is not.
+    labelled: bool,
+}
+
+#[derive(Debug)]
+enum Framing {
+    /// Not enough bytes yet to tell what they are.
+    Sniffing(Vec<u8>),
+    Known(Box<Framer>),
+}
+
+impl Intake {
+    /// For a source that has claimed its mount. `interval` is that of the metadata blocks it interleaves.
+    #[must_use]
+    pub fn new(claim: Claim, labelled: bool, interval: Option<NonZeroUsize>) -> Self {
+        Self {
+            claim,
+            deinterleaver: interval.map(Deinterleaver::new),
+            framing: Framing::Sniffing(Vec::new()),
+            units: Vec::new(),
+            labelled,
+        }
+    }
+
+    /// The claim that the bytes go to.
+    #[must_use]
+    pub fn claim(&self) -> &Claim {
+        &self.claim
+    }
+
+    /// Takes the next bytes of the source.
+    pub fn push(&mut self, bytes: &[u8], now: Instant) {
+        self.claim.count(bytes.len());
+        let Some(mut deinterleaver) = self.deinterleaver.take() else { return self.media(bytes, now) };
+        deinterleaver.push(bytes, |piece| match piece {
+            Piece::Audio(audio) => self.media(audio, now),
+            Piece::Meta(meta) => {
+                if let Some(text) = meta.title {
+                    let url = meta.url.filter(|url| !url.is_empty());
+                    self.claim.stream().set_title(Title { url, ..Title::whole(text) });
+                }
+            }
+        });
+        self.deinterleaver = Some(deinterleaver);
+    }
+
+    /// The source ended: complete frames that are still held go out, and the mount is given up.
+    pub fn finish(mut self, reason: &'static str, now: Instant) {
+        if let Framing::Sniffing(held) = &self.framing {
+            let held = held.clone();
+            // Too short to recognise, so the label decides.
+            self.recognise(self.claim.stream().format(), None, &held, now);
+        }
+        if let Framing::Known(framer) = &mut self.framing {
+            framer.finish(&mut self.units);
+            self.deliver(now);
+        }
+        self.claim.release(reason);
+    }
+
+    fn media(&mut self, bytes: &[u8], now: Instant) {
+        match &mut self.framing {
+            Framing::Known(framer) => {
+                framer.push(bytes, &mut self.units);
+                self.deliver(now);
+            }
+            Framing::Sniffing(held) => {
+                held.extend_from_slice(bytes);
+                let declared = self.claim.stream().format();
+                let (format, content_type) = match sniff(held) {
+                    Sniff::NeedMore if held.len() < SNIFF_BYTES => return,
+                    Sniff::Is(format, content_type) => (format, Some(content_type)),
+                    _ => (declared, None),
+                };
+                let held = std::mem::take(held);
+                self.recognise(format, content_type, &held, now);
+            }
+        }
+    }
+
+    fn recognise(&mut self, format: Format, content_type: Option<&str>, held: &[u8], now: Instant) {
+        if let Some(content_type) = content_type
+            && format != self.claim.stream().format()
+        {
+            self.claim.correct(format, content_type, self.labelled, now);
+        }
+        let mut framer = Framer::new(format);
+        framer.push(held, &mut self.units);
+        self.framing = Framing::Known(Box::new(framer));
+        self.deliver(now);
+    }
+
+    fn deliver(&mut self, now: Instant) {
+        for unit in self.units.drain(..) {
+            self.claim.push(unit, now);
+        }
+    }
+}

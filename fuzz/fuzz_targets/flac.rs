@@ -1,0 +1,3 @@
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| media_fuzz::check_cut(media::Format::Flac, input));
