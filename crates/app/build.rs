@@ -6,15 +6,33 @@
 use std::{env, path::Path, process::Command};
 
 fn main() {
-    let commit = env::var("TINYICE_COMMIT").ok().or_else(|| output("git", &["rev-parse", "HEAD"]));
-    let commit: String = commit.unwrap_or_default().chars().filter(char::is_ascii_hexdigit).take(12).collect();
-    let commit = if commit.len() == 12 { commit } else { "0".repeat(12) };
+    let commit = env::var("TINYICE_COMMIT")
+        .ok()
+        .or_else(|| output("git", &["rev-parse", "HEAD"]));
+    let commit: String = commit
+        .unwrap_or_default()
+        .chars()
+        .filter(char::is_ascii_hexdigit)
+        .take(12)
+        .collect();
+    let commit = if commit.len() == 12 {
+        commit
+    } else {
+        "0".repeat(12)
+    };
     let rustc = env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
     // "rustc 1.90.0 (0123abcd 2025-01-01)": the first two words.
     let compiler = output(&rustc, &["--version"]).unwrap_or_default();
     let words: Vec<&str> = compiler.split_whitespace().take(2).collect();
-    let compiler = if words.len() == 2 { words.join(" ") } else { "rustc unknown".to_owned() };
-    println!("cargo::rustc-env=TINYICE_BUILD_COMMIT={}", commit.to_ascii_lowercase());
+    let compiler = if words.len() == 2 {
+        words.join(" ")
+    } else {
+        "rustc unknown".to_owned()
+    };
+    println!(
+        "cargo::rustc-env=TINYICE_BUILD_COMMIT={}",
+        commit.to_ascii_lowercase()
+    );
     println!("cargo::rustc-env=TINYICE_BUILD_COMPILER={compiler}");
     println!("cargo::rerun-if-env-changed=TINYICE_COMMIT");
     println!("cargo::rerun-if-changed=build.rs");
@@ -29,7 +47,11 @@ fn main() {
 }
 
 fn output(program: &str, arguments: &[&str]) -> Option<String> {
-    let output = Command::new(program).args(arguments).output().ok().filter(|output| output.status.success())?;
+    let output = Command::new(program)
+        .args(arguments)
+        .output()
+        .ok()
+        .filter(|output| output.status.success())?;
     let text = String::from_utf8(output.stdout).ok()?.trim().to_owned();
     (!text.is_empty()).then_some(text)
 }

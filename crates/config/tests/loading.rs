@@ -1,5 +1,7 @@
 //! What a file means, and what is said about one that is wrong.
 
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 use std::{path::Path, time::Duration};
 
 use config::{Allowed, Config, Endpoint, LoadError, Loaded, LogLevel, MountName, Role, StatusSource};
@@ -530,5 +532,29 @@ proptest! {
         let mut file = Config::default();
         let _ = file.set(&key, &text);
         let _ = file.get(&key);
+    }
+}
+
+#[test]
+fn every_key_is_documented_with_its_default() {
+    let reference = include_str!("../../../docs/configuration.md");
+    let whole = Config::default().to_value();
+    for key in Config::KEYS {
+        let row = reference.lines().find(|line| {
+            line.starts_with('|')
+                && line
+                    .split('|')
+                    .nth(1)
+                    .is_some_and(|cell| cell.contains(&format!("`{key}`")))
+        });
+        let row = row.unwrap_or_else(|| panic!("{key} is missing in docs/configuration.md"));
+        let written_otherwise = ["absent", "see below", "working directory", "["]
+            .iter()
+            .any(|word| row.contains(word));
+        let default = whole[*key].to_string();
+        assert!(
+            written_otherwise || row.replace(' ', "").contains(&default.replace(' ', "")),
+            "{key}: {default}\n{row}"
+        );
     }
 }

@@ -1,5 +1,7 @@
 //! What a save changes, and what it must not.
 
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 use std::{
     fs,
     path::{Path, PathBuf},

@@ -5,7 +5,7 @@
 //!
 //! Patience means: `ICE/1.0` and `ICY/1.0` for a version, bare LF line ends, no space after a colon, bytes outside
 //! ASCII in target and values, control characters in values (they become spaces), folded values, and header lines
-//! whose name no other program would accept (they are dropped). It ends at the header fields of [`STRICT`].
+//! whose name no other program would accept (they are dropped). It ends at the fields of `STRICT`.
 
 use http::header::{CONNECTION, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
