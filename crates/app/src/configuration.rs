@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use config::{Config, LoadError, Loaded, MountName, Overrides, SaveError, Store};
+use config::{Config, Loaded, MountName, Overrides, SaveError, Store};
 use observe::Mutex;
 
 use crate::{context::Context, settings};
@@ -26,6 +26,18 @@ observe::event! {
     /// It did not; the old configuration stays.
     struct ReloadFailed<'a> { error: &'a str }
     = Error "config_reload_failed": "Failed to reload config: {error}"
+
+    /// The file was changed by somebody else in the same place.
+    struct SaveConflict<'a> { copy: &'a str }
+    = Error "config_save_conflict": "Configuration was changed on disk and here; the other version is kept as {copy}"
+
+    /// A change is in force but not in the file.
+    struct SaveFailed<'a> { error: &'a str }
+    = Error "config_save_failed": "Failed to save config: {error}"
+
+    /// A password stood in the file in plain text.
+    struct PasswordHashed<'a> { key: &'a str }
+    = Warn "config_password_hashed": "Plain-text password in the configuration was replaced by its hash: {key}"
 
     /// Something in the file is odd.
     pub(crate) struct ConfigWarning<'a> { problem: &'a str }
@@ -67,13 +79,21 @@ impl Configuration {
     /// Reads the file again and applies what changed. False when it was refused.
     pub(crate) fn reload(&self, context: &Arc<Context>) -> bool {
         observe::emit(Reloading {});
-        let loaded = match Loaded::read(&self.path) {
+        let mut loaded = match Loaded::read(&self.path) {
             Ok(loaded) => loaded,
             Err(error) => {
-                report(&error);
+                observe::emit(ReloadFailed { error: &error.to_string() });
                 return false;
             }
         };
+        let hashed = match hash_plain(&mut loaded.config) {
+            Ok(hashed) => hashed,
+            Err(error) => {
+                observe::emit(ReloadFailed { error: &error });
+                return false;
+            }
+        };
+        warn_hashed(&hashed);
         for problem in &loaded.warnings {
             observe::emit(ConfigWarning { problem: &problem.to_string() });
         }
@@ -88,6 +108,9 @@ impl Configuration {
             observe::emit(NeedsRestart { key });
         }
         self.apply(context, effective);
+        if !hashed.is_empty() {
+            self.save_hashed(context);
+        }
         observe::emit(Reloaded { changed: &changed.join(", ") });
         true
     }
@@ -98,12 +121,22 @@ impl Configuration {
             let mut file = self.file.lock();
             let mut config = file.config.clone();
             change(&mut config);
-            let _saved = file.store.save(&config)?;
+            let saved = file.store.save(&config)?;
+            if let Some(copy) = saved.conflict {
+                observe::emit(SaveConflict { copy: &copy.display().to_string() });
+            }
             file.config = config;
             file.config.with(&self.overrides)
         };
         self.apply(context, effective);
         Ok(())
+    }
+
+    /// Saves passwords that stood in the file in plain text and have been hashed.
+    pub(crate) fn save_hashed(&self, context: &Arc<Context>) {
+        if let Err(error) = self.change(context, |_| {}) {
+            observe::emit(SaveFailed { error: &error.to_string() });
+        }
     }
 
     fn apply(&self, context: &Arc<Context>, effective: Config) {
@@ -138,6 +171,16 @@ impl api::Administer for Administrator {
     }
 }
 
-fn report(error: &LoadError) {
-    observe::emit(ReloadFailed { error: &error.to_string() });
+/// Hashes passwords that stand in plain text where hashes belong. Gives their keys.
+pub(crate) fn hash_plain(config: &mut Config) -> Result<Vec<String>, String> {
+    config
+        .hash_plain(|password| bcrypt::hash(password, bcrypt::DEFAULT_COST))
+        .map_err(|error| format!("cannot hash a password: {error}"))
+}
+
+/// Says which they were.
+pub(crate) fn warn_hashed(keys: &[String]) {
+    for key in keys {
+        observe::emit(PasswordHashed { key });
+    }
 }

@@ -1,10 +1,14 @@
 //! TinyIce, a live streaming server: one program that takes audio in and delivers it to very many listeners.
 
 mod banner;
+mod cli;
 mod configuration;
 mod context;
+mod daemon;
 mod handler;
 mod ingest;
+#[cfg(test)]
+mod layers;
 mod listen;
 mod logging;
 mod pid_file;
@@ -15,21 +19,23 @@ mod shoutcast;
 mod signals;
 mod station;
 
-fn main() {
-    let mut invocation = server::Invocation {
-        config: "tinyice.json".into(),
-        overrides: config::Overrides::default(),
-        pid_file: None,
-        force_setup: false,
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let flags = match cli::run() {
+        cli::Outcome::Exit(code) => return code.into(),
+        cli::Outcome::Serve(flags) => flags,
     };
-    let mut args = std::env::args().skip(1);
-    while let Some(arg) = args.next() {
-        match (arg.as_str(), args.next()) {
-            ("-config", Some(value)) => invocation.config = value.into(),
-            ("-host", Some(value)) => invocation.overrides.bind_host = Some(value),
-            ("-port", Some(value)) => invocation.overrides.port = value.parse().ok(),
-            _ => std::process::exit(2),
-        }
+    if flags.daemon && !daemon::is_child() {
+        return daemon::start().into();
     }
-    std::process::exit(server::run(invocation));
+    observe::task::watch_panics();
+    let Ok(overrides) = flags.overrides() else { return cli::USAGE.into() };
+    server::run(server::Invocation {
+        config: flags.config_path(),
+        overrides,
+        pid_file: flags.pid_path(),
+        force_setup: flags.force_setup,
+    })
+    .into()
 }

@@ -20,8 +20,9 @@ use tokio::sync::{mpsc, watch};
 
 use crate::{
     banner::{self, Occasion},
-    configuration::{Administrator, ConfigWarning, Configuration},
+    configuration::{self, Administrator, ConfigWarning, Configuration},
     context::Context,
+    daemon,
     handler::Switchboard,
     logging,
     pid_file::{PidFile, PidFileError},
@@ -119,7 +120,10 @@ fn system(what: &'static str) -> impl Fn(io::Error) -> StartError {
 }
 
 /// Runs the server. Gives the exit code of the process.
-pub(crate) fn run(invocation: Invocation) -> i32 {
+pub(crate) fn run(invocation: Invocation) -> u8 {
+    if daemon::is_child() {
+        daemon::detach();
+    }
     match start_and_serve(invocation) {
         Ok(code) => code,
         Err(error) => {
@@ -133,9 +137,14 @@ pub(crate) fn run(invocation: Invocation) -> i32 {
     }
 }
 
-fn start_and_serve(invocation: Invocation) -> Result<i32, StartError> {
-    let (loaded, secrets) = load(&invocation)?;
-    let config = loaded.config.with(&invocation.overrides);
+fn start_and_serve(invocation: Invocation) -> Result<u8, StartError> {
+    let (mut loaded, secrets) = load(&invocation)?;
+    let hashed = configuration::hash_plain(&mut loaded.config).map_err(StartError::Create)?;
+    let mut config = loaded.config.with(&invocation.overrides);
+    if daemon::is_child() && config.log.file.is_none() {
+        // A background process without a log file would be silent for ever.
+        config.log.file = Some(config.data_dir.join("tinyice.log").to_string_lossy().into_owned());
+    }
     let log = logging::start(&config).map_err(|error| {
         let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
         StartError::Log(error, cause)
@@ -143,6 +152,7 @@ fn start_and_serve(invocation: Invocation) -> Result<i32, StartError> {
     for problem in &loaded.warnings {
         observe::emit(ConfigWarning { problem: &problem.to_string() });
     }
+    configuration::warn_hashed(&hashed);
     let pid_file = write_pid_file(&invocation)?;
     match front::raise_open_files() {
         Ok(files) => observe::emit(OpenFiles { limit: files.now.unwrap_or(0) }),
@@ -153,7 +163,8 @@ fn start_and_serve(invocation: Invocation) -> Result<i32, StartError> {
         .thread_name("main")
         .build()
         .map_err(system("cannot start the runtime"))?;
-    let code = runtime.block_on(serve(invocation, loaded, config, secrets, log.clone()));
+    let start = Start { invocation, loaded, config, secrets, hashed: !hashed.is_empty(), log: log.clone() };
+    let code = runtime.block_on(serve(start));
     // Whatever still runs has had its time.
     runtime.shutdown_timeout(Duration::from_millis(200));
     drop(pid_file);
@@ -192,13 +203,21 @@ fn write_pid_file(invocation: &Invocation) -> Result<Option<PidFile>, StartError
     }
 }
 
-async fn serve(
+/// Everything that is known before the first socket is opened.
+struct Start {
     invocation: Invocation,
     loaded: Loaded,
+    /// The configuration in force.
     config: Config,
+    /// Passwords that were made just now.
     secrets: Option<FirstRunSecrets>,
+    /// Plain-text passwords were hashed, which has to be saved.
+    hashed: bool,
     log: LogHandle,
-) -> Result<i32, StartError> {
+}
+
+async fn serve(start: Start) -> Result<u8, StartError> {
+    let Start { invocation, loaded, config, secrets, hashed, log } = start;
     let mut signals = Signals::new().map_err(system("cannot listen for signals"))?;
     let listening = Listening::bind(&Sockets { host: config.bind_host.clone(), port: config.port })?;
     let shoutcast_port = shoutcast::bind(&config)?;
@@ -217,11 +236,17 @@ async fn serve(
     let setup = setup_token(&config, &invocation)?;
     let server = Server::build(&invocation, loaded, Arc::clone(&setup), log.clone())?;
     let (stop, stopped) = watch::channel(false);
+    if hashed {
+        server.configuration.save_hashed(&server.context);
+    }
     server.spawn_tasks(shoutcast_port, &stopped);
     if let Some(token) = setup.reveal() {
         show_banner(&invocation, &config, port, &token, secrets.as_ref());
     }
     drop(secrets);
+    if daemon::is_child() {
+        daemon::report_ready().map_err(system("cannot tell the parent process"))?;
+    }
 
     let front = {
         let handler = Arc::new(Switchboard(Arc::clone(&server.context)));

@@ -32,7 +32,7 @@ impl Signal {
     }
 
     /// The code of a process that this signal ended at once.
-    pub(crate) fn exit_code(self) -> i32 {
+    pub(crate) fn exit_code(self) -> u8 {
         match self {
             Self::Interrupt => 130,
             Self::Dump => 2,

@@ -109,7 +109,8 @@ fn is_local(address: &str) -> bool {
     address.starts_with('/') && !address.starts_with("//") && !address.contains(odd)
 }
 
-fn escape(text: &str) -> String {
+/// Text within HTML, also within an attribute.
+pub(super) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -5,7 +5,7 @@
 
 use askama::Template;
 
-use super::{accent::Theme, assets::Asset, stream::Stream};
+use super::{accent::Theme, assets::Asset, markdown::escape, stream::Stream};
 
 /// What every page has.
 #[derive(Debug, Clone)]
@@ -97,6 +97,17 @@ pub(super) struct Player<'a> {
     pub(super) stream: &'a Stream,
 }
 
+impl Player<'_> {
+    /// What other sites paste. It becomes HTML there, so it is escaped for that as well.
+    fn embed_code(&self) -> String {
+        let address = escape(&format!("{}/embed{}", self.site.base, self.stream.path));
+        let name = escape(&self.stream.name);
+        format!(
+            "<iframe src=\"{address}\" title=\"{name}\" width=\"100%\" height=\"80\" allow=\"autoplay\"></iframe>"
+        )
+    }
+}
+
 /// The small player for other sites.
 #[derive(Debug, Template)]
 #[template(path = "embed.html")]
@@ -113,8 +124,14 @@ pub(super) struct Embed<'a> {
 pub(super) struct OffAir<'a> {
     pub(super) site: &'a Site,
     pub(super) mount: &'a str,
-    /// Whether it stands in a small frame.
-    pub(super) embedded: bool,
+}
+
+/// The same in a small frame.
+#[derive(Debug, Template)]
+#[template(path = "embed_off_air.html")]
+pub(super) struct EmbedOffAir<'a> {
+    pub(super) site: &'a Site,
+    pub(super) mount: &'a str,
     /// `light`, `dark` or `auto`.
     pub(super) colours: &'static str,
 }
@@ -136,10 +153,6 @@ pub(super) struct Message<'a> {
     pub(super) text: &'a str,
     /// Icecast's endpoints, for those who looked for the administration.
     pub(super) endpoints: &'a [&'a str],
-}
-
-pub(super) fn landing(page: &Landing<'_>) -> String {
-    render(page)
 }
 
 /// The HTML of a page.

@@ -1,0 +1,15 @@
+//! The real server, driven over sockets and by real encoders and players.
+//!
+//! Contract: every test starts its own server in its own folder on a port that the system chooses, waits for
+//! conditions instead of times, and ends what it started. A test of a program that is not installed says
+//! `skipped: …` and passes, except where the variable `CI` is set.
+
+#[cfg(test)]
+mod harness;
+
+#[cfg(test)]
+mod encoders;
+#[cfg(test)]
+mod players;
+#[cfg(test)]
+mod titles;
