@@ -28,6 +28,8 @@
   audio.preload = "none";
   // What is meant to play: path, mount, source, name, type, song. None while stopped.
   let current = null;
+  // What was stopped last; the system's play button brings it back.
+  let last = null;
   // idle, connecting, playing, buffering, reconnecting, blocked, offair or failed
   let state = "idle";
   let tries = 0;
@@ -62,6 +64,7 @@
 
   function stop() {
     enter("idle");
+    last = current;
     current = null;
     // Pausing alone would leave the connection open, and the listener ever further behind.
     release();
@@ -129,15 +132,22 @@
   function announce() {
     const session = navigator.mediaSession;
     if (!session || !window.MediaMetadata) return;
-    session.playbackState = current ? "playing" : "none";
+    session.playbackState = current ? "playing" : "paused";
     session.metadata = current && new MediaMetadata({
       title: current.song || current.name,
       artist: current.song ? current.name : "",
       album: find(".brand-name")?.textContent || "",
     });
   }
+  const resume = () => {
+    current ||= last;
+    if (!current || isActive()) return;
+    tries = 0;
+    connect();
+    announce();
+  };
   if (navigator.mediaSession) {
-    for (const [action, act] of [["pause", stop], ["stop", stop], ["play", () => current && connect()]]) {
+    for (const [action, act] of [["pause", stop], ["stop", stop], ["play", resume]]) {
       try { navigator.mediaSession.setActionHandler(action, act); } catch { /* not every browser has every action */ }
     }
   }
@@ -182,7 +192,7 @@
       else start(element);
     } else if (event.target.closest("[data-dock-play]")) {
       if (isActive()) stop();
-      else if (current) { tries = 0; connect(); }
+      else resume();
     } else if (event.target.closest("[data-mute]")) {
       setVolume(audio.volume, !audio.muted);
     } else {
@@ -228,10 +238,7 @@
   }
 
   function showVolume() {
-    for (const slider of findAll("[data-volume]")) {
-      slider.value = Math.round(audio.volume * 100);
-      slider.disabled = audio.muted;
-    }
+    for (const slider of findAll("[data-volume]")) slider.value = Math.round(audio.volume * 100);
     for (const button of findAll("[data-mute]")) button.setAttribute("aria-pressed", String(audio.muted));
   }
 
@@ -308,10 +315,10 @@
       current.song = song;
       announce();
     }
-    if (state === "offair") { tries = 0; connect(); }
+    if (state === "offair") resume();
   }
 
-  /// Which mounts are shown is the server's decision, so the list is taken from its page.
+  // Which mounts are shown is the server's decision, so the list is taken from its page.
   async function reload(list) {
     const answer = await request(location.href);
     if (!answer.ok) return;

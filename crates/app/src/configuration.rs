@@ -49,7 +49,7 @@ observe::event! {
 }
 
 /// Keys that are read at the start only.
-const AT_START: &[&str] = &["bind_host", "port", "https_port", "use_https", "auto_https", "shoutcast", "data_dir"];
+const AT_START: &[&str] = &["https_port", "use_https", "auto_https", "shoutcast", "data_dir"];
 
 /// The configuration and its file.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! What every request and task may need.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicBool};
 
 use arc_swap::ArcSwap;
 use auth::Auth;
@@ -20,6 +20,8 @@ pub(crate) struct Context {
     pub(crate) api: api::Api,
     /// Changes with each reload and each saved change.
     pub(crate) reloaded: watch::Sender<u64>,
+    /// Set when the end has begun.
+    pub(crate) stopping: AtomicBool,
     /// Names this process to relays, so that a chain of them cannot close.
     pub(crate) instance: String,
 }

@@ -15,7 +15,10 @@ use bytes::BytesMut;
 use config::MountName;
 use front::{Exchange, Outcome, Request, Stream, framing::Decoder, framing::Piece};
 use http::header::AUTHORIZATION;
-use icecast::{Answer, source::SourceMethod, source::SourceOffer};
+use icecast::{
+    Answer,
+    source::{ReplyPlan, SourceMethod, SourceOffer},
+};
 use media::Format;
 use mount::{Claim, ClaimError, Intake, Offer, Owner, Protocol};
 use tokio::{
@@ -51,13 +54,7 @@ pub(crate) async fn publish(
     let Some(method) = SourceMethod::of(&request.method) else {
         return respond::answer(exchange, Answer::reserved_path()).await;
     };
-    let version = match request.version {
-        front::head::Version::Http11 => http::Version::HTTP_11,
-        _ => http::Version::HTTP_10,
-    };
-    let Ok(offer) = SourceOffer::read(method, version, &request.headers) else {
-        return respond::answer(exchange, Answer::bad_framing()).await;
-    };
+    let offer = SourceOffer::read(method, &request.headers);
     if context.auth.gate().is_banned(request.client) {
         observe::emit(BannedSource { mount: mount.as_str(), ip: request.client });
         return respond::answer(exchange, Answer::forbidden("Forbidden")).await;
@@ -76,7 +73,6 @@ pub(crate) async fn publish(
         ip: Some(request.client),
         user_agent: offer.user_agent.clone().unwrap_or_default(),
     };
-    let plan = offer.reply_plan();
     let session = match Session::claim(
         context,
         &mount,
@@ -90,6 +86,7 @@ pub(crate) async fn publish(
     };
     let raw = exchange.into_raw();
     let framed = raw.framing.is_framed();
+    let plan = ReplyPlan::of(method, framed, raw.expects_continue);
     let decoder = Decoder::for_source(raw.framing);
     let mut stream = raw.stream;
     // A source that cannot be watched is still a source.

@@ -66,6 +66,7 @@ pub(crate) async fn listen(
         page_title: &config.page_title,
         metaint,
         fed_by: if primary { FedBy::Primary } else { FedBy::Fallback },
+        chain: None,
         date: Timestamp::now(),
     };
     if request.method == Method::HEAD {

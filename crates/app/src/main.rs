@@ -5,6 +5,7 @@ mod cli;
 mod configuration;
 mod context;
 mod daemon;
+mod doors;
 mod handler;
 mod ingest;
 #[cfg(test)]
@@ -14,6 +15,7 @@ mod logging;
 mod pid_file;
 mod respond;
 mod server;
+mod service_manager;
 mod settings;
 mod shoutcast;
 mod signals;

@@ -2,8 +2,12 @@
 
 use std::{
     io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::PathBuf,
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -12,10 +16,11 @@ use arc_swap::ArcSwap;
 use auth::{Auth, SetupToken};
 use config::{Config, FirstRunSecrets, LoadError, Loaded, Overrides};
 use fanout::{Departure, Fanout};
-use front::{Listening, Sockets};
+use front::Listening;
 use jiff::Timestamp;
 use mount::{Delivery, Mounts, Stopped};
 use observe::{Mutex, log::LogHandle, task};
+use sd_notify::NotifyState;
 use tokio::sync::{mpsc, watch};
 
 use crate::{
@@ -23,10 +28,11 @@ use crate::{
     configuration::{self, Administrator, ConfigWarning, Configuration},
     context::Context,
     daemon,
+    doors::{self, Doors},
     handler::Switchboard,
     logging,
     pid_file::{PidFile, PidFileError},
-    settings, shoutcast,
+    service_manager, settings, shoutcast,
     signals::{Signal, Signals},
 };
 
@@ -43,14 +49,6 @@ observe::event! {
     /// The server starts with a file that was there.
     struct Starting<'a> { path: &'a str }
     = Info "starting": "Starting TinyIce with existing configuration"
-
-    /// The sockets are open.
-    struct Listens<'a> { addresses: &'a str }
-    = Info "listening": "Starting TinyIce on {addresses} (HTTP)"
-
-    /// One address family is not there.
-    struct SkippedAddress<'a> { error: &'a str }
-    = Warn "address_skipped": "{error}"
 
     /// How many descriptors the process may have.
     struct OpenFiles { limit: u64 }
@@ -219,20 +217,13 @@ struct Start {
 async fn serve(start: Start) -> Result<u8, StartError> {
     let Start { invocation, loaded, config, secrets, hashed, log } = start;
     let mut signals = Signals::new().map_err(system("cannot listen for signals"))?;
-    let listening = Listening::bind(&Sockets { host: config.bind_host.clone(), port: config.port })?;
-    let shoutcast_port = shoutcast::bind(&config)?;
-    for skipped in listening.skipped() {
-        observe::emit(SkippedAddress { error: &skipped.to_string() });
-    }
+    let sockets = doors::wanted(&config);
     if secrets.is_none() {
         observe::emit(Starting { path: &loaded.document.path().display().to_string() });
     }
-    let addresses = listening.local_addrs();
-    let port = addresses.first().map_or(config.port, std::net::SocketAddr::port);
-    observe::emit(Listens {
-        addresses: &addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and "),
-    });
-
+    let listening = doors::bind(&sockets)?;
+    let shoutcast_port = shoutcast::bind(&config)?;
+    let port = listening.local_addrs().first().map_or(config.port, std::net::SocketAddr::port);
     let setup = setup_token(&config, &invocation)?;
     let server = Server::build(&invocation, loaded, Arc::clone(&setup), log.clone())?;
     let (stop, stopped) = watch::channel(false);
@@ -242,28 +233,25 @@ async fn serve(start: Start) -> Result<u8, StartError> {
     server.spawn_tasks(shoutcast_port, &stopped);
     if let Some(token) = setup.reveal() {
         show_banner(&invocation, &config, port, &token, secrets.as_ref());
+        keep_token(&config, &token);
     }
     drop(secrets);
     if daemon::is_child() {
         daemon::report_ready().map_err(system("cannot tell the parent process"))?;
     }
 
-    let front = {
-        let handler = Arc::new(Switchboard(Arc::clone(&server.context)));
-        let limits = front::Limits { grace: SHUTDOWN - LAST_BYTES, ..front::Limits::default() };
-        let mut stopped = stopped.clone();
-        let until = async move {
-            // The sender is only dropped after the end.
-            let _ = stopped.wait_for(|stop| *stop).await;
-        };
-        task::spawn("front", (), front::serve(listening, handler, limits, until))
-    };
+    let mut doors = Doors::open(listening, sockets, Arc::new(Switchboard(Arc::clone(&server.context))));
+    service_manager::tell(&[NotifyState::Ready]);
 
     let last = loop {
         match signals.next().await {
             Signal::Reload => {
-                server.configuration.reload(&server.context);
+                service_manager::tell_reloading();
+                if server.configuration.reload(&server.context) {
+                    doors.follow(&server.context.config.load());
+                }
                 server.reopen_logs();
+                service_manager::tell(&[NotifyState::Ready]);
             }
             Signal::Reopen => server.reopen_logs(),
             Signal::Dump => {
@@ -275,8 +263,10 @@ async fn serve(start: Start) -> Result<u8, StartError> {
         }
     };
     observe::emit(ShuttingDown { signal: last.name() });
+    server.context.stopping.store(true, Ordering::Relaxed);
+    service_manager::tell(&[NotifyState::Stopping]);
     let ended = tokio::select! {
-        ended = tokio::time::timeout(SHUTDOWN, server.shut_down(stop, front)) => ended,
+        ended = tokio::time::timeout(SHUTDOWN, server.shut_down(stop, doors)) => ended,
         second = signals.next() => {
             // The operator has no patience left.
             log.flush(Duration::from_millis(200));
@@ -319,6 +309,14 @@ fn show_banner(
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
+
+/// A copy of the token for those who cannot see the banner.
+fn keep_token(config: &Config, token: &str) {
+    let path = config.data_dir.join("setup-token");
+    let file = std::fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&path);
+    // Where nothing can be written the banner has to do.
+    let _ = file.and_then(|mut file| writeln!(file, "{token}"));
+}
 
 /// The parts of the running server.
 struct Server {
@@ -365,9 +363,16 @@ impl Server {
                 began: Timestamp::now(),
                 setup,
                 administer: Box::new(Administrator(Arc::clone(&configuration), Weak::clone(weak))),
-                ready: Box::new(|| Ok(())),
+                ready: Box::new({
+                    let context = Weak::clone(weak);
+                    move || match context.upgrade() {
+                        Some(context) if !context.stopping.load(Ordering::Relaxed) => Ok(()),
+                        _ => Err("shutting down".to_owned()),
+                    }
+                }),
             }),
             reloaded: watch::Sender::new(0),
+            stopping: AtomicBool::new(false),
             instance: instance(),
         });
         Ok(Self {
@@ -420,7 +425,7 @@ impl Server {
     }
 
     /// Ends everything in order: no new connections, what listeners are due, sources, running requests.
-    async fn shut_down(&self, stop: watch::Sender<bool>, front: task::TaskHandle<io::Result<()>>) {
+    async fn shut_down(&self, stop: watch::Sender<bool>, doors: Doors) {
         stop.send_replace(true);
         let fanout = Arc::clone(&self.fanout);
         let deadline = Instant::now() + LAST_BYTES;
@@ -428,7 +433,7 @@ impl Server {
         // Delivery only reads what is in the rings, so sources may end beside it.
         self.context.mounts.stop_all(Stopped::Shutdown);
         // A panic in either has been reported where it happened.
-        let _ = tokio::join!(delivery, front);
+        let _ = tokio::join!(delivery, doors.close(SHUTDOWN - LAST_BYTES));
     }
 }
 

@@ -66,7 +66,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// When a silent peer is asked whether it is still there.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
-/// Accepts and serves until `shutdown` is ready, then lets running requests end, at most for the grace time.
+/// Accepts and serves until `shutdown` is ready, then lets running requests end. `shutdown` says how long they
+/// may take; sockets that were merely replaced by others give theirs all the time they want.
 ///
 /// # Errors
 /// The sockets cannot be used from this runtime. Later trouble is logged and survived.
@@ -74,11 +75,10 @@ pub async fn serve(
     listening: Listening,
     handler: Arc<dyn Handler>,
     limits: Limits,
-    shutdown: impl Future<Output = ()> + Send,
+    shutdown: impl Future<Output = Duration> + Send,
 ) -> io::Result<()> {
     let (phase, closing) = Closing::new();
     let (running, mut finished) = mpsc::channel::<Infallible>(1);
-    let grace = limits.grace;
     let door = Arc::new(Door {
         handler,
         limits: Arc::new(limits),
@@ -97,7 +97,7 @@ pub async fn serve(
     }
     drop(door);
 
-    shutdown.await;
+    let grace = shutdown.await;
     phase.send_replace(Phase::Draining);
     // Nothing is ever sent: the channel closes when the last accept loop and connection have dropped their end.
     if timeout(grace, finished.recv()).await.is_err() {

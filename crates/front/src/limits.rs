@@ -21,8 +21,6 @@ pub struct Limits {
     pub drain_bytes: usize,
     /// How long that may take.
     pub drain_time: Duration,
-    /// After a request to stop: how long running requests may go on.
-    pub grace: Duration,
 }
 
 impl Default for Limits {
@@ -36,7 +34,6 @@ impl Default for Limits {
             write_stall: Duration::from_secs(30),
             drain_bytes: 64 << 10,
             drain_time: Duration::from_secs(1),
-            grace: Duration::from_secs(8),
         }
     }
 }

@@ -82,12 +82,6 @@ impl Answer {
         Self::text(StatusCode::SERVICE_UNAVAILABLE, "Too many sources")
     }
 
-    /// 400 to a source whose body has no clear end.
-    #[must_use]
-    pub fn bad_framing() -> Self {
-        Self::text(StatusCode::BAD_REQUEST, "Bad request")
-    }
-
     /// With one more header.
     #[must_use]
     pub fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {

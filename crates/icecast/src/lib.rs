@@ -5,7 +5,7 @@
 //!
 //! | module | speaks with |
 //! | --- | --- |
-//! | [`source`], [`body`], [`StreamBody`], [`shoutcast`] | encoders that publish |
+//! | [`source`], [`shoutcast`] | encoders that publish |
 //! | [`metadata`] | encoders and scripts that change a title |
 //! | [`listener`], [`cors`], [`playlist`] | players |
 //! | [`status`], [`command`] | statistics tools and administration scripts |
@@ -13,16 +13,15 @@
 //! | [`directory`] | stream directories (YP) |
 //!
 //! ```
-//! use icecast::source::{SourceMethod, SourceOffer};
+//! use icecast::source::{ReplyPlan, SourceMethod, SourceOffer};
 //! let mut headers = http::HeaderMap::new();
 //! headers.insert("ice-name", http::HeaderValue::from_static("Example FM"));
-//! let offer = SourceOffer::read(SourceMethod::Source, http::Version::HTTP_10, &headers).unwrap();
+//! let offer = SourceOffer::read(SourceMethod::Source, &headers);
 //! assert_eq!(offer.station.name.as_deref(), Some("Example FM"));
-//! assert!(offer.reply_plan().before_body.starts_with(b"HTTP/1.0 200 OK\r\n"));
+//! assert!(ReplyPlan::of(offer.method, false, false).before_body.starts_with(b"HTTP/1.0 200 OK\r\n"));
 //! ```
 
 pub mod answer;
-pub mod body;
 pub mod command;
 pub mod cors;
 pub mod directory;
@@ -36,16 +35,12 @@ pub mod station;
 pub mod status;
 pub mod text;
 
-mod chunked;
 mod dates;
 mod head_lines;
-mod stream_body;
 mod xml;
 
 pub use answer::Answer;
-pub use body::{BadChunk, BodyDecoder, Framing, Progress};
 pub use station::StationInfo;
-pub use stream_body::StreamBody;
 
 /// How the server names itself to players, statistics tools and directories. Tools that look for Icecast find
 /// it; people find the product.

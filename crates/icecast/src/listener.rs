@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use jiff::Timestamp;
 use media::Format;
 
-use crate::{Answer, SERVER_ID, StationInfo, cors, dates, text};
+use crate::{Answer, SERVER_ID, StationInfo, cors, dates, relay, text};
 
 /// Audio bytes between two metadata blocks.
 pub const METAINT: NonZeroU32 = NonZeroU32::new(16_000).expect("a positive constant");
@@ -50,6 +50,9 @@ pub struct ListenerHead<'a> {
     pub metaint: Option<NonZeroU32>,
     /// Which mount feeds the listener.
     pub fed_by: FedBy,
+    /// The instances that the stream came through, for a listener that is a relay itself
+    /// ([`Chain::through`](crate::relay::Chain::through)).
+    pub chain: Option<&'a str>,
     /// The time of the answer.
     pub date: Timestamp,
 }
@@ -153,6 +156,9 @@ impl ListenerHead<'_> {
         if let Some(metaint) = self.metaint {
             put("icy-metaint", metaint.to_string().into());
         }
+        if let Some(chain) = self.chain {
+            put(relay::LOOP_HEADER, clean(chain).into());
+        }
     }
 }
 
@@ -193,6 +199,7 @@ mod tests {
             page_title: "TinyIce",
             metaint: None,
             fed_by: FedBy::Primary,
+            chain: None,
             date: "2025-09-02T08:00:00Z".parse().unwrap(),
         }
     }
@@ -324,6 +331,18 @@ mod tests {
         }
         assert!(!wants_icy(&HeaderMap::new()));
         assert!(offers_icy(Format::Adts) && offers_icy(Format::Opaque) && !offers_icy(Format::Matroska));
+    }
+
+    #[test]
+    fn a_relay_is_told_where_the_stream_has_been() {
+        let station = StationInfo::default();
+        assert!(!text_of(&head(&station), AfterHead::Stream).contains(relay::LOOP_HEADER));
+        let relayed = ListenerHead {
+            chain: Some("ab12, cd34"),
+            ..head(&station)
+        };
+        let chain = relay::Chain::read(&relayed.to_headers());
+        assert!(chain.leads_back_to("cd34") && chain.leads_back_to("ab12") && !chain.leads_back_to("ef56"));
     }
 
     #[test]

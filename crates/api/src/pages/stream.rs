@@ -89,7 +89,7 @@ fn codec(known: Option<&str>, format: Format, content_type: &str) -> String {
         Format::Wav => "WAV",
         Format::Matroska => "WebM",
         Format::MpegTs => "MPEG-TS",
-        Format::Opaque => "",
+        _ => "",
     };
     match known.unwrap_or(of_format) {
         "" => {

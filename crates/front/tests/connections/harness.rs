@@ -236,7 +236,7 @@ pub(crate) struct Server {
     pub(crate) requests: mpsc::UnboundedReceiver<Request>,
     pub(crate) gate: watch::Sender<bool>,
     pub(crate) stage: Arc<Stage>,
-    pub(crate) stop: Option<oneshot::Sender<()>>,
+    pub(crate) stop: Option<oneshot::Sender<Duration>>,
     pub(crate) ended: JoinHandle<std::io::Result<()>>,
 }
 
@@ -269,9 +269,9 @@ impl Server {
         })
         .expect("a free port");
         let address = listening.local_addrs()[0];
-        let (stop, stopped) = oneshot::channel();
+        let (stop, stopped) = oneshot::channel::<Duration>();
         let shutdown = async move {
-            let _ = stopped.await;
+            stopped.await.unwrap_or(Duration::from_secs(8))
         };
         let handler: Arc<dyn Handler> = stage.clone();
         let ended = tokio::spawn(front::serve(listening, handler, limits, shutdown));
