@@ -203,7 +203,7 @@
 
   document.addEventListener("keydown", (event) => {
     const element = find("[data-player]");
-    const busy = event.target.closest("a, button, input, textarea, select, summary");
+    const busy = event.target.closest?.("a, button, input, textarea, select, summary");
     if (!element || busy || event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key === " " || event.key === "k") {
       event.preventDefault();

@@ -31,11 +31,19 @@ use views::{Embed, EmbedOffAir, Explore, Landing, Message, OffAir, Player, Publi
 const SEARCH: usize = 100;
 
 /// What can be asked instead of the administration pages.
-const ENDPOINTS: &[&str] = &["/admin/stats", "/admin/listmounts", "/admin/listclients?mount=/live"];
+const ENDPOINTS: &[&str] = &[
+    "/admin/stats",
+    "/admin/listmounts",
+    "/admin/listclients?mount=/live",
+];
 
 impl Api {
     pub(crate) fn page(&self, route: Route, request: &Request) -> Reply {
-        let visit = Visit { api: self, request, config: &self.parts.config.load_full() };
+        let visit = Visit {
+            api: self,
+            request,
+            config: &self.parts.config.load_full(),
+        };
         if is_document(&route, request.path()) && !matches!(request.method, Method::GET | Method::HEAD) {
             return method_not_allowed();
         }
@@ -102,7 +110,9 @@ impl Visit<'_> {
             Registered::Asset => assets::answer(self.request.path()),
             Registered::Setup => self.setup(),
             Registered::Login | Registered::Logout | Registered::Auth => self.administration(),
-            Registered::Api | Registered::AdminAction => json(StatusCode::SERVICE_UNAVAILABLE, r#"{"error":"Not available"}"#),
+            Registered::Api | Registered::AdminAction => {
+                json(StatusCode::SERVICE_UNAVAILABLE, r#"{"error":"Not available"}"#)
+            }
             Registered::Events | Registered::WebRtc => missing_across_origins(),
             Registered::AdminCgi
             | Registered::Status
@@ -136,7 +146,12 @@ impl Visit<'_> {
         let mut streams = self.streams();
         streams.retain(|stream| stream.matches(&search));
         let publishing = self.publishing(&site);
-        let page = Explore { site: &site, streams: &streams, search: &search, publishing: &publishing };
+        let page = Explore {
+            site: &site,
+            streams: &streams,
+            search: &search,
+            publishing: &publishing,
+        };
         html(StatusCode::OK, &site, Kind::Public, render(&page))
     }
 
@@ -146,11 +161,20 @@ impl Visit<'_> {
         }
         let site = self.site();
         match self.tune(mount) {
-            Found::Stream(stream) => {
-                html(StatusCode::OK, &site, Kind::Public, render(&Player { site: &site, stream: &stream }))
-            }
+            Found::Stream(stream) => html(
+                StatusCode::OK,
+                &site,
+                Kind::Public,
+                render(&Player {
+                    site: &site,
+                    stream: &stream,
+                }),
+            ),
             Found::OffAir => {
-                let page = OffAir { site: &site, mount: mount.as_str() };
+                let page = OffAir {
+                    site: &site,
+                    mount: mount.as_str(),
+                };
                 html(StatusCode::NOT_FOUND, &site, Kind::Public, render(&page))
             }
             Found::Nothing => self.missing_page(),
@@ -167,12 +191,20 @@ impl Visit<'_> {
         };
         match self.tune(mount) {
             Found::Stream(stream) => {
-                let page = Embed { site: &site, stream: &stream, colours };
+                let page = Embed {
+                    site: &site,
+                    stream: &stream,
+                    colours,
+                };
                 html(StatusCode::OK, &site, Kind::Embedded, render(&page))
             }
             // In a frame on another site there is no room for more, and nobody to tell it.
             Found::OffAir | Found::Nothing => {
-                let page = EmbedOffAir { site: &site, mount: mount.as_str(), colours };
+                let page = EmbedOffAir {
+                    site: &site,
+                    mount: mount.as_str(),
+                    colours,
+                };
                 html(StatusCode::NOT_FOUND, &site, Kind::Embedded, render(&page))
             }
         }
@@ -185,7 +217,10 @@ impl Visit<'_> {
         match self.request.path() {
             "/setup" => {
                 let site = self.site();
-                let page = Setup { site: &site, publishing: &self.publishing(&site) };
+                let page = Setup {
+                    site: &site,
+                    publishing: &self.publishing(&site),
+                };
                 html(StatusCode::OK, &site, Kind::Private, render(&page))
             }
             "/setup/verify-token" | "/setup/complete" => {
@@ -202,21 +237,43 @@ impl Visit<'_> {
         if !self.wants_html() {
             let text = format!("{text} {}\n", ENDPOINTS.join(" "));
             let mut reply = front::text(StatusCode::SERVICE_UNAVAILABLE, &text);
-            reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            reply
+                .headers_mut()
+                .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
             return reply;
         }
-        let page = Message { site: &site, heading: "Not here yet", text, endpoints: ENDPOINTS };
-        html(StatusCode::SERVICE_UNAVAILABLE, &site, Kind::Private, render(&page))
+        let page = Message {
+            site: &site,
+            heading: "Not here yet",
+            text,
+            endpoints: ENDPOINTS,
+        };
+        html(
+            StatusCode::SERVICE_UNAVAILABLE,
+            &site,
+            Kind::Private,
+            render(&page),
+        )
     }
 
     fn missing(&self) -> Reply {
-        if self.wants_html() { self.missing_page() } else { not_found() }
+        if self.wants_html() {
+            self.missing_page()
+        } else {
+            not_found()
+        }
     }
 
     fn missing_page(&self) -> Reply {
         let site = self.site();
-        let text = "There is nothing at this address. Perhaps it has a typing error, or what was here has gone.";
-        let page = Message { site: &site, heading: "Page not found", text, endpoints: &[] };
+        let text =
+            "There is nothing at this address. Perhaps it has a typing error, or what was here has gone.";
+        let page = Message {
+            site: &site,
+            heading: "Page not found",
+            text,
+            endpoints: &[],
+        };
         html(StatusCode::NOT_FOUND, &site, Kind::Public, render(&page))
     }
 
@@ -226,7 +283,12 @@ impl Visit<'_> {
             title: config.page_title.clone(),
             subtitle: config.page_subtitle.clone(),
             theme: Theme::new(&config.accent_color),
-            base: playlist::base(&config.base_url, request.scheme_https, Some(&request.host), &config.hostname),
+            base: playlist::base(
+                &config.base_url,
+                request.scheme_https,
+                Some(&request.host),
+                &config.hostname,
+            ),
         }
     }
 
@@ -237,7 +299,9 @@ impl Visit<'_> {
     /// The streams that the public may find.
     fn streams(&self) -> Vec<Stream> {
         let snapshot = self.api.parts.mounts.snapshot(Instant::now());
-        let listed = snapshot.iter().filter(|mount| mount.visible && !mount.name.is_internal());
+        let listed = snapshot
+            .iter()
+            .filter(|mount| mount.visible && !mount.name.is_internal());
         listed.map(|mount| Stream::new(&mount.name, mount)).collect()
     }
 
@@ -263,12 +327,18 @@ impl Visit<'_> {
         if normalise(path) == path {
             return None;
         }
-        let query = self.request.query().map(|query| format!("?{query}")).unwrap_or_default();
+        let query = self
+            .request
+            .query()
+            .map(|query| format!("?{query}"))
+            .unwrap_or_default();
         Some(format!("{page}{}{query}", playlist::encode_mount(mount)))
     }
 
     fn wants_html(&self) -> bool {
-        self.request.header_text("accept").is_some_and(|accept| accept.contains("text/html"))
+        self.request
+            .header_text("accept")
+            .is_some_and(|accept| accept.contains("text/html"))
     }
 }
 

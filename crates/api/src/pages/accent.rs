@@ -7,8 +7,16 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use sha2::{Digest as _, Sha256};
 
 /// What the pages are drawn on; `site.css` has the same colours.
-const LIGHT: Surface = Surface { page: Rgb([0xf6, 0xf5, 0xf2]), card: Rgb([0xff, 0xff, 0xff]), ink: Rgb([0, 0, 0]) };
-const DARK: Surface = Surface { page: Rgb([0x12, 0x11, 0x10]), card: Rgb([0x1d, 0x1b, 0x19]), ink: Rgb([255, 255, 255]) };
+const LIGHT: Surface = Surface {
+    page: Rgb([0xf6, 0xf5, 0xf2]),
+    card: Rgb([0xff, 0xff, 0xff]),
+    ink: Rgb([0, 0, 0]),
+};
+const DARK: Surface = Surface {
+    page: Rgb([0x12, 0x11, 0x10]),
+    card: Rgb([0x1d, 0x1b, 0x19]),
+    ink: Rgb([255, 255, 255]),
+};
 
 const TEXT: f64 = 4.5;
 const CONTROL: f64 = 3.0;
@@ -46,21 +54,22 @@ struct Surface {
 
 impl Surface {
     fn rules(&self, accent: Rgb) -> String {
-        let fill = self.strengthen(accent, CONTROL);
-        let text = self.strengthen(accent, TEXT);
+        let tint = self.card.mix(accent, 0.1);
+        let grounds = [self.page, self.card, tint];
+        let fill = self.strengthen(accent, &grounds, CONTROL);
+        let text = self.strengthen(accent, &grounds, TEXT);
         let on_fill = [Rgb([0, 0, 0]), Rgb([255, 255, 255])]
             .into_iter()
             .max_by(|a, b| a.contrast(fill).total_cmp(&b.contrast(fill)))
             .unwrap_or(self.ink);
-        let tint = self.card.mix(accent, 0.1);
         format!("--accent:{fill};--on-accent:{on_fill};--accent-text:{text};--accent-tint:{tint}")
     }
 
-    /// The nearest mixture of the colour with ink that is told from page and card.
-    fn strengthen(&self, colour: Rgb, contrast: f64) -> Rgb {
+    /// The nearest mixture of the colour with ink that is told from all grounds.
+    fn strengthen(&self, colour: Rgb, grounds: &[Rgb], contrast: f64) -> Rgb {
         (0..=20)
             .map(|step| colour.mix(self.ink, f64::from(step) / 20.0))
-            .find(|mixed| mixed.contrast(self.page).min(mixed.contrast(self.card)) >= contrast)
+            .find(|mixed| grounds.iter().all(|ground| mixed.contrast(*ground) >= contrast))
             .unwrap_or(self.ink)
     }
 }
@@ -85,7 +94,11 @@ impl Rgb {
     fn mix(self, other: Self, share: f64) -> Self {
         let channel = |index: usize| {
             let mixed = f64::from(self.0[index]) * (1.0 - share) + f64::from(other.0[index]) * share;
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between two bytes")]
+            #[allow(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "between two bytes"
+            )]
             let byte = mixed.round() as u8;
             byte
         };
@@ -102,7 +115,11 @@ impl Rgb {
     fn luminance(self) -> f64 {
         let linear = |channel: u8| {
             let share = f64::from(channel) / 255.0;
-            if share <= 0.04045 { share / 12.92 } else { ((share + 0.055) / 1.055).powf(2.4) }
+            if share <= 0.04045 {
+                share / 12.92
+            } else {
+                ((share + 0.055) / 1.055).powf(2.4)
+            }
         };
         let [r, g, b] = self.0.map(linear);
         0.2126 * r + 0.7152 * g + 0.0722 * b
@@ -137,17 +154,29 @@ mod tests {
 
     #[test]
     fn every_colour_can_be_read_in_both_modes() {
-        let accents = ["#ff6600", "#fff", "#000", "#ffff00", "#0000ff", "#9b59b6", "#808080", "#00ff00"];
-        for (accent, surface) in accents.iter().flat_map(|accent| [(accent, &LIGHT), (accent, &DARK)]) {
+        let accents = [
+            "#ff6600", "#fff", "#000", "#ffff00", "#0000ff", "#9b59b6", "#808080", "#00ff00",
+        ];
+        for (accent, surface) in accents
+            .iter()
+            .flat_map(|accent| [(accent, &LIGHT), (accent, &DARK)])
+        {
             let rules = surface.rules(Rgb::parse(accent).unwrap());
             let colour = |name: &str| {
                 let value = rules.split(';').find_map(|rule| rule.strip_prefix(name)).unwrap();
                 Rgb::parse(value).unwrap()
             };
-            let (fill, on, text) = (colour("--accent:"), colour("--on-accent:"), colour("--accent-text:"));
+            let (fill, on, text) = (
+                colour("--accent:"),
+                colour("--on-accent:"),
+                colour("--accent-text:"),
+            );
             assert!(on.contrast(fill) >= TEXT, "{accent} {rules}");
-            for ground in [surface.page, surface.card] {
-                assert!(fill.contrast(ground) >= CONTROL && text.contrast(ground) >= TEXT, "{accent} {rules}");
+            for ground in [surface.page, surface.card, colour("--accent-tint:")] {
+                assert!(
+                    fill.contrast(ground) >= CONTROL && text.contrast(ground) >= TEXT,
+                    "{accent} {rules}"
+                );
             }
         }
     }
@@ -155,9 +184,18 @@ mod tests {
     #[test]
     fn the_hash_is_the_one_that_browsers_compute() {
         // `printf %s "$css" | openssl dgst -sha256 -binary | base64`
-        assert_eq!(STANDARD.encode(Sha256::digest(b"")), "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=");
+        assert_eq!(
+            STANDARD.encode(Sha256::digest(b"")),
+            "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
+        );
         let theme = Theme::new("red;}");
         assert_eq!(theme, Theme::new("#ff6600"));
-        assert_eq!(theme.hash, format!("'sha256-{}'", STANDARD.encode(Sha256::digest(theme.css.as_bytes()))));
+        assert_eq!(
+            theme.hash,
+            format!(
+                "'sha256-{}'",
+                STANDARD.encode(Sha256::digest(theme.css.as_bytes()))
+            )
+        );
     }
 }

@@ -69,10 +69,16 @@ impl Asset {
 pub(super) fn answer(path: &str) -> Reply {
     let Some(asset) = Asset::ALL.into_iter().find(|asset| asset.address() == path) else {
         let mut reply = crate::not_found();
-        reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        reply
+            .headers_mut()
+            .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         return reply;
     };
-    file(asset.content(), asset.content_type(), "public, max-age=31536000, immutable")
+    file(
+        asset.content(),
+        asset.content_type(),
+        "public, max-age=31536000, immutable",
+    )
 }
 
 /// The answer to `/favicon.ico`.
@@ -86,7 +92,10 @@ fn file(content: &'static [u8], content_type: &'static str, cache: &'static str)
     let headers = reply.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
     reply
 }
 
@@ -108,19 +117,40 @@ mod tests {
     fn addresses_name_the_content() {
         for asset in Asset::ALL {
             let reply = answer(asset.address());
-            assert_eq!(reply.headers()["cache-control"], "public, max-age=31536000, immutable");
+            assert_eq!(
+                reply.headers()["cache-control"],
+                "public, max-age=31536000, immutable"
+            );
             assert_eq!(reply.headers()["x-content-type-options"], "nosniff");
             let digest = Sha256::digest(body(reply));
-            let hash = asset.address().split('.').nth(1).and_then(|hash| u64::from_str_radix(hash, 16).ok());
-            assert_eq!(hash, digest.first_chunk().map(|first| u64::from_be_bytes(*first)), "{asset:?}");
+            let hash = asset
+                .address()
+                .split('.')
+                .nth(1)
+                .and_then(|hash| u64::from_str_radix(hash, 16).ok());
+            assert_eq!(
+                hash,
+                digest.first_chunk().map(|first| u64::from_be_bytes(*first)),
+                "{asset:?}"
+            );
         }
     }
 
     #[test]
     fn unknown_addresses_are_404_and_not_kept() {
-        for path in ["/assets", "/assets/", "/assets/site.css", "/assets/site.0000000000000000.css", "/assets/../x"] {
+        for path in [
+            "/assets",
+            "/assets/",
+            "/assets/site.css",
+            "/assets/site.0000000000000000.css",
+            "/assets/../x",
+        ] {
             let reply = answer(path);
-            assert_eq!((reply.status(), &reply.headers()["cache-control"]), (StatusCode::NOT_FOUND, &"no-store".parse().unwrap()), "{path}");
+            assert_eq!(
+                (reply.status(), &reply.headers()["cache-control"]),
+                (StatusCode::NOT_FOUND, &"no-store".parse().unwrap()),
+                "{path}"
+            );
         }
     }
 

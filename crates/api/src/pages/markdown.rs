@@ -13,7 +13,11 @@ pub(super) fn render(text: &str) -> String {
     let mut image: Option<Image> = None;
     let events = Parser::new_ext(text, options).filter_map(|event| match (&mut image, event) {
         (None, Event::Start(Tag::Image { dest_url, .. })) => {
-            image = Some(Image { address: dest_url.into_string(), text: String::new(), depth: 0 });
+            image = Some(Image {
+                address: dest_url.into_string(),
+                text: String::new(),
+                depth: 0,
+            });
             None
         }
         (None, event) => harmless(event),
@@ -65,15 +69,20 @@ fn harmless(event: Event<'_>) -> Option<Event<'_>> {
         Event::Html(_) | Event::InlineHtml(_) => return None,
         // Line breaks count, as people who never heard of Markdown expect.
         Event::SoftBreak => Event::HardBreak,
-        Event::Start(Tag::Heading { level, .. }) => {
-            Event::Start(Tag::Heading { level: below(level), id: None, classes: Vec::new(), attrs: Vec::new() })
-        }
+        Event::Start(Tag::Heading { level, .. }) => Event::Start(Tag::Heading {
+            level: below(level),
+            id: None,
+            classes: Vec::new(),
+            attrs: Vec::new(),
+        }),
         Event::End(TagEnd::Heading(level)) => Event::End(TagEnd::Heading(below(level))),
         // An alignment would be an inline style, which the content security policy forbids.
         Event::Start(Tag::Table(columns)) => Event::Start(Tag::Table(vec![Alignment::None; columns.len()])),
-        Event::Start(Tag::Link { link_type: LinkType::Email, dest_url, .. }) => {
-            Event::InlineHtml(open_link(&format!("mailto:{dest_url}")).into())
-        }
+        Event::Start(Tag::Link {
+            link_type: LinkType::Email,
+            dest_url,
+            ..
+        }) => Event::InlineHtml(open_link(&format!("mailto:{dest_url}")).into()),
         Event::Start(Tag::Link { dest_url, .. }) => Event::InlineHtml(open_link(&dest_url).into()),
         Event::End(TagEnd::Link) => Event::InlineHtml("</a>".into()),
         event => event,
@@ -95,7 +104,11 @@ fn open_link(address: &str) -> String {
     if is_local(address) {
         return format!("<a href=\"{}\">", escape(address));
     }
-    let has_scheme = |scheme: &str| address.get(..scheme.len()).is_some_and(|it| it.eq_ignore_ascii_case(scheme));
+    let has_scheme = |scheme: &str| {
+        address
+            .get(..scheme.len())
+            .is_some_and(|it| it.eq_ignore_ascii_case(scheme))
+    };
     if ["http://", "https://", "mailto:"].into_iter().any(has_scheme) {
         return format!("<a href=\"{}\" rel=\"noopener nofollow\">", escape(address));
     }
@@ -129,11 +142,23 @@ mod tests {
     fn text_becomes_html() {
         for (text, expected) in [
             ("# Hello\n\nOne\ntwo", "<h2>Hello</h2>\n<p>One<br />\ntwo</p>\n"),
-            ("*a* **b** ~~c~~", "<p><em>a</em> <strong>b</strong> <del>c</del></p>\n"),
-            ("[x](https://e.example/?a=1&b)", "<p><a href=\"https://e.example/?a=1&#38;b\" rel=\"noopener nofollow\">x</a></p>\n"),
-            ("<a@b.example>", "<p><a href=\"mailto:a@b.example\" rel=\"noopener nofollow\">a@b.example</a></p>\n"),
+            (
+                "*a* **b** ~~c~~",
+                "<p><em>a</em> <strong>b</strong> <del>c</del></p>\n",
+            ),
+            (
+                "[x](https://e.example/?a=1&b)",
+                "<p><a href=\"https://e.example/?a=1&#38;b\" rel=\"noopener nofollow\">x</a></p>\n",
+            ),
+            (
+                "<a@b.example>",
+                "<p><a href=\"mailto:a@b.example\" rel=\"noopener nofollow\">a@b.example</a></p>\n",
+            ),
             ("[x](/player/live)", "<p><a href=\"/player/live\">x</a></p>\n"),
-            ("![x](/branding/logo)", "<p><img src=\"/branding/logo\" alt=\"x\"></p>\n"),
+            (
+                "![x](/branding/logo)",
+                "<p><img src=\"/branding/logo\" alt=\"x\"></p>\n",
+            ),
             ("- a\n- b", "<ul>\n<li>a</li>\n<li>b</li>\n</ul>\n"),
         ] {
             assert_eq!(render(text), expected, "{text}");
@@ -149,12 +174,24 @@ mod tests {
             ("[x](data:text/html,y)", "<p><a>x</a></p>\n"),
             ("[x](//e.example)", "<p><a>x</a></p>\n"),
             ("[x](/\\e.example)", "<p><a>x</a></p>\n"),
-            ("[x](<https://e.example/\"onclick=>)", "<p><a href=\"https://e.example/&#34;onclick=\" rel=\"noopener nofollow\">x</a></p>\n"),
-            ("![x](https://e.example/i.png)", "<p><a href=\"https://e.example/i.png\" rel=\"noopener nofollow\">x</a></p>\n"),
-            ("![a\n*b* [c](https://e.example)\"](/i.png)", "<p><img src=\"/i.png\" alt=\"a b c&#34;\"></p>\n"),
+            (
+                "[x](<https://e.example/\"onclick=>)",
+                "<p><a href=\"https://e.example/&#34;onclick=\" rel=\"noopener nofollow\">x</a></p>\n",
+            ),
+            (
+                "![x](https://e.example/i.png)",
+                "<p><a href=\"https://e.example/i.png\" rel=\"noopener nofollow\">x</a></p>\n",
+            ),
+            (
+                "![a\n*b* [c](https://e.example)\"](/i.png)",
+                "<p><img src=\"/i.png\" alt=\"a b c&#34;\"></p>\n",
+            ),
             ("[x](/&#9;/e.example)", "<p><a>x</a></p>\n"),
             ("![x](javascript:y)", "<p><a>x</a></p>\n"),
-            ("|a|\n|-:|\n|b|", "<table><thead><tr><th>a</th></tr></thead><tbody>\n<tr><td>b</td></tr>\n</tbody></table>\n"),
+            (
+                "|a|\n|-:|\n|b|",
+                "<table><thead><tr><th>a</th></tr></thead><tbody>\n<tr><td>b</td></tr>\n</tbody></table>\n",
+            ),
             ("# x {onclick=y}", "<h2>x {onclick=y}</h2>\n"),
         ] {
             assert_eq!(render(text), expected, "{text}");

@@ -28,8 +28,19 @@ pub(super) fn html(status: StatusCode, site: &Site, kind: Kind, page: String) ->
     let mut put = |name, value| headers.insert(name, HeaderValue::from_static(value));
     put(header::CONTENT_TYPE, "text/html; charset=utf-8");
     put(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
-    put(header::CACHE_CONTROL, if kind == Kind::Private { "no-store" } else { "no-cache" });
-    let referrer = if kind == Kind::Private { "no-referrer" } else { "strict-origin-when-cross-origin" };
+    put(
+        header::CACHE_CONTROL,
+        if kind == Kind::Private {
+            "no-store"
+        } else {
+            "no-cache"
+        },
+    );
+    let referrer = if kind == Kind::Private {
+        "no-referrer"
+    } else {
+        "strict-origin-when-cross-origin"
+    };
     put(header::REFERRER_POLICY, referrer);
     put(
         http::HeaderName::from_static("permissions-policy"),
@@ -75,6 +86,8 @@ pub(super) fn redirect(status: StatusCode, address: &str) -> Reply {
 /// 405 for what can only be read.
 pub(super) fn method_not_allowed() -> Reply {
     let mut reply = front::text(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed\n");
-    reply.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+    reply
+        .headers_mut()
+        .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
     reply
 }

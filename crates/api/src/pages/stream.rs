@@ -47,8 +47,11 @@ impl Stream {
     pub(super) fn new(mount: &MountName, snapshot: &MountSnapshot) -> Self {
         let station = &snapshot.station;
         let said = |text: &Option<String>| text.clone().filter(|text| !text.trim().is_empty());
-        let homepage = said(&station.url)
-            .filter(|url| ["http://", "https://"].iter().any(|scheme| url.starts_with(scheme)));
+        let homepage = said(&station.url).filter(|url| {
+            ["http://", "https://"]
+                .iter()
+                .any(|scheme| url.starts_with(scheme))
+        });
         Self {
             mount: mount.to_string(),
             path: encode_mount(mount),
@@ -75,8 +78,16 @@ impl Stream {
     /// Whether a search finds it.
     pub(super) fn matches(&self, text: &str) -> bool {
         let text = text.to_lowercase();
-        let fields = [Some(&self.mount), Some(&self.name), self.song.as_ref(), self.genre.as_ref()];
-        fields.into_iter().flatten().any(|field| field.to_lowercase().contains(&text))
+        let fields = [
+            Some(&self.mount),
+            Some(&self.name),
+            self.song.as_ref(),
+            self.genre.as_ref(),
+        ];
+        fields
+            .into_iter()
+            .flatten()
+            .any(|field| field.to_lowercase().contains(&text))
     }
 }
 
@@ -94,7 +105,12 @@ fn codec(known: Option<&str>, format: Format, content_type: &str) -> String {
     match known.unwrap_or(of_format) {
         "" => {
             let essence = content_type.split(';').next().unwrap_or_default();
-            essence.rsplit('/').next().unwrap_or_default().trim().to_uppercase()
+            essence
+                .rsplit('/')
+                .next()
+                .unwrap_or_default()
+                .trim()
+                .to_uppercase()
         }
         name => name.to_owned(),
     }
@@ -140,13 +156,33 @@ mod tests {
 
     #[test]
     fn numbers_are_written_for_people() {
-        for (count, expected) in [(0, "0 listeners"), (1, "1 listener"), (999, "999 listeners"), (1_234_567, "1,234,567 listeners")] {
+        for (count, expected) in [
+            (0, "0 listeners"),
+            (1, "1 listener"),
+            (999, "999 listeners"),
+            (1_234_567, "1,234,567 listeners"),
+        ] {
             assert_eq!(listeners(count), expected);
         }
-        for (seconds, expected) in [(0, "0s"), (59, "59s"), (60, "1m"), (3599, "59m"), (11_040, "3h 4m"), (86_400, "1d 0h"), (183_600, "2d 3h")] {
+        for (seconds, expected) in [
+            (0, "0s"),
+            (59, "59s"),
+            (60, "1m"),
+            (3599, "59m"),
+            (11_040, "3h 4m"),
+            (86_400, "1d 0h"),
+            (183_600, "2d 3h"),
+        ] {
             assert_eq!(uptime(Duration::from_secs(seconds)), expected);
         }
-        for (text, expected) in [("128", Some("128 kbit/s")), (" 44.1 ", Some("44.1 kbit/s")), ("Quality 4", Some("Quality 4")), ("0", None), ("nan", None), ("", None)] {
+        for (text, expected) in [
+            ("128", Some("128 kbit/s")),
+            (" 44.1 ", Some("44.1 kbit/s")),
+            ("Quality 4", Some("Quality 4")),
+            ("0", None),
+            ("nan", None),
+            ("", None),
+        ] {
             assert_eq!(bitrate(text).as_deref(), expected, "{text}");
         }
     }
@@ -173,7 +209,14 @@ mod tests {
             genre: Some("Jazz".into()),
             ..Stream::default()
         };
-        for (text, expected) in [("", true), ("LIVE", true), ("ünder", true), ("a - b", true), ("jazz", true), ("rock", false)] {
+        for (text, expected) in [
+            ("", true),
+            ("LIVE", true),
+            ("ünder", true),
+            ("a - b", true),
+            ("jazz", true),
+            ("rock", false),
+        ] {
             assert_eq!(stream.matches(text), expected, "{text}");
         }
     }

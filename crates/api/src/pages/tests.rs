@@ -73,8 +73,12 @@ impl World {
 
     /// Visible live mounts.
     fn live(mounts: &[&str]) -> (Self, Vec<Claim>) {
-        let world = Self::new(|_, settings| settings.visible = mounts.iter().map(|mount| name(mount)).collect());
-        let claims = mounts.iter().map(|mount| world.publish(mount, Station::default(), "")).collect();
+        let world =
+            Self::new(|_, settings| settings.visible = mounts.iter().map(|mount| name(mount)).collect());
+        let claims = mounts
+            .iter()
+            .map(|mount| world.publish(mount, Station::default(), ""))
+            .collect();
         (world, claims)
     }
 
@@ -85,11 +89,20 @@ impl World {
             ip: Some(IpAddr::from([192, 0, 2, 1])),
             user_agent: "<b>encoder".into(),
         };
-        let offer = Offer { owner, station, content_type: "audio/mpeg".into(), format: Format::Mpeg };
+        let offer = Offer {
+            owner,
+            station,
+            content_type: "audio/mpeg".into(),
+            format: Format::Mpeg,
+        };
         let now = Instant::now();
         let mut claim = self.mounts.claim(&name(mount), offer, now).unwrap();
         claim.push(
-            Unit::Frames(Frames { bytes: vec![0xff; 100].into(), sync: true, duration: Duration::from_millis(26) }),
+            Unit::Frames(Frames {
+                bytes: vec![0xff; 100].into(),
+                sync: true,
+                duration: Duration::from_millis(26),
+            }),
             now,
         );
         claim.stream().set_title(Title::whole(title));
@@ -160,7 +173,12 @@ fn addresses_answer_as_promised() {
         ("GET", "/player/live/_pcm", 404, ""),
         ("GET", "/embed/live", 200, ""),
         ("GET", "/embed/never", 404, ""),
-        ("GET", "/player-webrtc/a%20b%3F", 301, "/player/a%20b%3F?mode=webrtc"),
+        (
+            "GET",
+            "/player-webrtc/a%20b%3F",
+            301,
+            "/player/a%20b%3F?mode=webrtc",
+        ),
         ("GET", "/player-webrtc/", 303, "/explore"),
         ("GET", "/developers", 404, ""),
         ("GET", "/kiosk", 404, ""),
@@ -182,8 +200,16 @@ fn addresses_answer_as_promised() {
         ("GET", "/live/playlist.m3u8", 404, ""),
     ] {
         let answer = world.ask(method, target, "text/html");
-        assert_eq!((answer.status, answer.header("location")), (status, location), "{method} {target}");
-        assert_eq!(answer.header("x-content-type-options"), "nosniff", "{method} {target}");
+        assert_eq!(
+            (answer.status, answer.header("location")),
+            (status, location),
+            "{method} {target}"
+        );
+        assert_eq!(
+            answer.header("x-content-type-options"),
+            "nosniff",
+            "{method} {target}"
+        );
         let allow = if status == 405 { "GET, HEAD" } else { "" };
         assert_eq!(answer.header("allow"), allow, "{method} {target}");
     }
@@ -193,31 +219,83 @@ fn addresses_answer_as_promised() {
 fn pages_allow_only_what_they_need() {
     let (world, _claims) = World::live(&["/live"]);
     for (target, ancestors, frame, cache, referrer) in [
-        ("/", "'none'", "DENY", "no-cache", "strict-origin-when-cross-origin"),
-        ("/explore", "'none'", "DENY", "no-cache", "strict-origin-when-cross-origin"),
-        ("/player/live", "'none'", "DENY", "no-cache", "strict-origin-when-cross-origin"),
-        ("/player/none", "'none'", "DENY", "no-cache", "strict-origin-when-cross-origin"),
-        ("/embed/live", "*", "", "no-cache", "strict-origin-when-cross-origin"),
-        ("/embed/none", "*", "", "no-cache", "strict-origin-when-cross-origin"),
+        (
+            "/",
+            "'none'",
+            "DENY",
+            "no-cache",
+            "strict-origin-when-cross-origin",
+        ),
+        (
+            "/explore",
+            "'none'",
+            "DENY",
+            "no-cache",
+            "strict-origin-when-cross-origin",
+        ),
+        (
+            "/player/live",
+            "'none'",
+            "DENY",
+            "no-cache",
+            "strict-origin-when-cross-origin",
+        ),
+        (
+            "/player/none",
+            "'none'",
+            "DENY",
+            "no-cache",
+            "strict-origin-when-cross-origin",
+        ),
+        (
+            "/embed/live",
+            "*",
+            "",
+            "no-cache",
+            "strict-origin-when-cross-origin",
+        ),
+        (
+            "/embed/none",
+            "*",
+            "",
+            "no-cache",
+            "strict-origin-when-cross-origin",
+        ),
         ("/setup", "'none'", "DENY", "no-store", "no-referrer"),
         ("/admin", "'none'", "DENY", "no-store", "no-referrer"),
         ("/login", "'none'", "DENY", "no-store", "no-referrer"),
     ] {
         let answer = world.get(target);
         let policy = answer.header("content-security-policy");
-        for directive in ["default-src 'self'", "script-src 'self'", "object-src 'none'", "base-uri 'none'"] {
+        for directive in [
+            "default-src 'self'",
+            "script-src 'self'",
+            "object-src 'none'",
+            "base-uri 'none'",
+        ] {
             assert!(policy.split("; ").any(|it| it == directive), "{target}: {policy}");
         }
-        assert!(policy.ends_with(&format!("frame-ancestors {ancestors}")), "{target}: {policy}");
+        assert!(
+            policy.ends_with(&format!("frame-ancestors {ancestors}")),
+            "{target}: {policy}"
+        );
         let headers = ["x-frame-options", "cache-control", "referrer-policy"].map(|name| answer.header(name));
         assert_eq!(headers, [frame, cache, referrer], "{target}");
-        assert_eq!(answer.header("content-type"), "text/html; charset=utf-8", "{target}");
+        assert_eq!(
+            answer.header("content-type"),
+            "text/html; charset=utf-8",
+            "{target}"
+        );
         // The policy forbids them, so a page that had one would be broken.
         for forbidden in [" style=", " onclick=", "<script>"] {
             assert!(!answer.body.contains(forbidden), "{target}: {forbidden}");
         }
         assert_eq!(answer.body.matches("<style>").count(), 1, "{target}");
-        let style = answer.body.split("<style>").nth(1).and_then(|rest| rest.split("</style>").next());
+        let style = answer
+            .body
+            .split("<style>")
+            .nth(1)
+            .and_then(|rest| rest.split("</style>").next());
         assert_eq!(style, Some(&*Theme::new("#ff6600").css), "{target}");
         assert!(policy.contains(&Theme::new("#ff6600").hash), "{target}");
     }
@@ -273,16 +351,43 @@ fn the_list_shows_what_is_visible() {
         settings.visible.extend(["/a", "/b"].map(name));
     });
     assert!(world.get("/").body.contains("Nothing is on air right now"));
-    let station = Station { name: Some("First FM".into()), genre: Some("Jazz".into()), ..Station::default() };
+    let station = Station {
+        name: Some("First FM".into()),
+        genre: Some("Jazz".into()),
+        ..Station::default()
+    };
     let _a = world.publish("/a", station, "Artist - Song");
     let _b = world.publish("/b", Station::default(), "");
     let _c = world.publish("/c", Station::default(), "");
     for (target, shown, hidden) in [
-        ("/", &["First FM", "Artist - Song", "Jazz", "data-mount=\"/b\"", "/a.m3u", "/player/a"][..], &["/c", "Nothing is"][..]),
+        (
+            "/",
+            &[
+                "First FM",
+                "Artist - Song",
+                "Jazz",
+                "data-mount=\"/b\"",
+                "/a.m3u",
+                "/player/a",
+            ][..],
+            &["/c", "Nothing is"][..],
+        ),
         ("/explore", &["First FM", "data-mount=\"/b\""], &["/c"]),
-        ("/explore?q=song", &["First FM", "Found on air: 1"], &["data-mount=\"/b\""]),
-        ("/explore?q=nowhere", &["Nothing on air matches", "nowhere"], &["First FM"]),
-        ("/player/c", &["data-mount=\"/c\"", "http://radio.example:8000/c"], &[]),
+        (
+            "/explore?q=song",
+            &["First FM", "Found on air: 1"],
+            &["data-mount=\"/b\""],
+        ),
+        (
+            "/explore?q=nowhere",
+            &["Nothing on air matches", "nowhere"],
+            &["First FM"],
+        ),
+        (
+            "/player/c",
+            &["data-mount=\"/c\"", "http://radio.example:8000/c"],
+            &[],
+        ),
     ] {
         let body = world.get(target).body;
         for text in shown {
@@ -297,9 +402,19 @@ fn the_list_shows_what_is_visible() {
 #[test]
 fn a_stand_in_is_named() {
     let world = World::new(|_, settings| _ = settings.fallbacks.insert(name("/a"), name("/b")));
-    let _claim = world.publish("/b", Station { name: Some("B".into()), ..Station::default() }, "");
+    let _claim = world.publish(
+        "/b",
+        Station {
+            name: Some("B".into()),
+            ..Station::default()
+        },
+        "",
+    );
     let body = world.get("/player/a").body;
-    assert!(body.contains("src=\"/a\"") && body.contains("/a is off air; /b is playing in its place"), "{body}");
+    assert!(
+        body.contains("src=\"/a\"") && body.contains("/a is off air; /b is playing in its place"),
+        "{body}"
+    );
 }
 
 #[test]
@@ -309,11 +424,22 @@ fn the_setup_ends_and_tells_no_secret() {
     for target in ["/setup", "/"] {
         let answer = world.get(target);
         assert_eq!(answer.status, 200);
-        assert!(!answer.body.contains(&token) && !answer.body.contains("<form"), "{target}");
+        assert!(
+            !answer.body.contains(&token) && !answer.body.contains("<form"),
+            "{target}"
+        );
     }
     world.setup.clear();
-    for (method, target) in [("GET", "/setup"), ("POST", "/setup/complete"), ("POST", "/setup/verify-token")] {
-        assert_eq!(world.ask(method, target, "text/html").status, 404, "{method} {target}");
+    for (method, target) in [
+        ("GET", "/setup"),
+        ("POST", "/setup/complete"),
+        ("POST", "/setup/verify-token"),
+    ] {
+        assert_eq!(
+            world.ask(method, target, "text/html").status,
+            404,
+            "{method} {target}"
+        );
     }
 }
 
@@ -321,13 +447,32 @@ fn the_setup_ends_and_tells_no_secret() {
 fn what_comes_later_says_so_in_the_callers_language() {
     let world = World::new(|_, _| {});
     for (target, accept, content_type, text) in [
-        ("/admin", "text/html,*/*", "text/html; charset=utf-8", "not part of this release yet"),
+        (
+            "/admin",
+            "text/html,*/*",
+            "text/html; charset=utf-8",
+            "not part of this release yet",
+        ),
         ("/admin", "*/*", "text/plain; charset=utf-8", "/admin/stats"),
-        ("/login", "*/*", "text/plain; charset=utf-8", "not part of this release yet"),
-        ("/api/streams", "text/html", "application/json", "{\"error\":\"Not available\"}"),
+        (
+            "/login",
+            "*/*",
+            "text/plain; charset=utf-8",
+            "not part of this release yet",
+        ),
+        (
+            "/api/streams",
+            "text/html",
+            "application/json",
+            "{\"error\":\"Not available\"}",
+        ),
     ] {
         let answer = world.ask("GET", target, accept);
-        assert_eq!((answer.status, answer.header("content-type")), (503, content_type), "{target} {accept}");
+        assert_eq!(
+            (answer.status, answer.header("content-type")),
+            (503, content_type),
+            "{target} {accept}"
+        );
         assert!(answer.body.contains(text), "{target} {accept}: {}", answer.body);
         assert_eq!(answer.header("cache-control"), "no-store", "{target} {accept}");
     }

@@ -38,7 +38,12 @@ impl Site {
     }
 
     fn initial(&self) -> String {
-        self.title.chars().find(|c| c.is_alphanumeric()).unwrap_or('♪').to_uppercase().to_string()
+        self.title
+            .chars()
+            .find(|c| c.is_alphanumeric())
+            .unwrap_or('♪')
+            .to_uppercase()
+            .to_string()
     }
 }
 
@@ -62,7 +67,11 @@ impl Publishing {
             Some((host, port)) if !port.contains(']') => (host, port),
             _ => (authority, if scheme == "https" { "443" } else { "80" }),
         };
-        Self { host: host.to_owned(), port: port.to_owned(), setup }
+        Self {
+            host: host.to_owned(),
+            port: port.to_owned(),
+            setup,
+        }
     }
 }
 
@@ -157,5 +166,6 @@ pub(super) struct Message<'a> {
 
 /// The HTML of a page.
 pub(super) fn render(page: &impl Template) -> String {
-    page.render().expect("all values are strings, and writing to a string cannot fail")
+    page.render()
+        .expect("all values are strings, and writing to a string cannot fail")
 }

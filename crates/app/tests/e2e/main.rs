@@ -8,8 +8,20 @@
 mod harness;
 
 #[cfg(test)]
+mod admin;
+#[cfg(test)]
+mod bad_input;
+#[cfg(test)]
 mod encoders;
 #[cfg(test)]
+mod fallback;
+#[cfg(test)]
+mod life;
+#[cfg(test)]
+mod operations;
+#[cfg(test)]
 mod players;
+#[cfg(test)]
+mod sources;
 #[cfg(test)]
 mod titles;

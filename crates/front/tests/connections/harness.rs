@@ -1,5 +1,6 @@
 //! A server with a handler for every way of ending an exchange, and a client that sends raw bytes.
 
+use std::time::Duration;
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;

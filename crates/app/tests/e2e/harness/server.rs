@@ -13,11 +13,12 @@ use observe::Mutex;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Map, Value, json};
 
-use super::{ADMIN, Folder, PATIENCE, Wire, admin_hash, basic, get, source_hash, until};
+use super::{ADMIN, Folder, PATIENCE, Reply, Wire, admin_hash, basic, get, source_hash, until};
 
 /// What a server is to be started with.
 pub(crate) struct Setup {
     config: Map<String, Value>,
+    port: u16,
     args: Vec<String>,
     env: Vec<(String, String)>,
 }
@@ -43,7 +44,7 @@ impl Setup {
             },
         });
         let Value::Object(config) = config else { unreachable!() };
-        Self { config, args: Vec::new(), env: Vec::new() }
+        Self { config, port: 0, args: Vec::new(), env: Vec::new() }
     }
 
     /// Sets a top-level key of the configuration file.
@@ -64,6 +65,13 @@ impl Setup {
     #[must_use]
     pub(crate) fn strict_loopback(self) -> Self {
         self.set("trusted_proxies", json!(["192.0.2.1"]))
+    }
+
+    /// A port that must be known beforehand, see [`Server::free_port`].
+    #[must_use]
+    pub(crate) fn port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
     }
 
     /// One more argument, behind `-config`, `-host` and `-port`.
@@ -92,7 +100,7 @@ impl Setup {
         let mut child = Command::new(env!("CARGO_BIN_EXE_tinyice"))
             .arg("-config")
             .arg(&config)
-            .args(["-host", "127.0.0.1", "-port", "0"])
+            .args(["-host", "127.0.0.1", "-port", &self.port.to_string()])
             .args(self.args)
             .envs(self.env)
             .env_remove("NOTIFY_SOCKET")
@@ -285,6 +293,11 @@ impl Server {
     /// The header line of the superadmin, with its line end.
     pub(crate) fn admin_auth() -> String {
         format!("Authorization: {}\r\n", basic(ADMIN.0, ADMIN.1))
+    }
+
+    /// Sends a command of the Icecast endpoints (`killsource?mount=/a`) as the superadmin.
+    pub(crate) fn admin(&self, command: &str) -> Reply {
+        get(self.address(), &format!("/admin/{command}"), &Self::admin_auth())
     }
 
     /// SIGTERM, then waits for the end.

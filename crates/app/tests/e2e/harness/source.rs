@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{FRAME, Mp3, Server, Wire, source_auth};
+use super::{FRAME, Mp3, Reply, Server, Wire, source_auth};
 
 /// A source whose every byte the test sends.
 pub(crate) struct Source {
@@ -25,11 +25,19 @@ impl Source {
 
     /// The same with other header lines (each with its line end).
     pub(crate) fn with(server: &Server, mount: &str, headers: &str) -> Self {
+        Self::try_with(server, mount, headers).unwrap_or_else(|refusal| panic!("{refusal:?}"))
+    }
+
+    /// The same where the server may refuse; gives its answer then.
+    pub(crate) fn try_with(server: &Server, mount: &str, headers: &str) -> Result<Self, Reply> {
         let mut wire = server.connect();
         wire.send(format!("SOURCE {mount} HTTP/1.0\r\n{}{headers}\r\n", source_auth()));
         let head = wire.head();
-        assert_eq!(head.status, 200, "{head:?}");
-        Self { wire }
+        if head.status == 200 {
+            return Ok(Self { wire });
+        }
+        let body = wire.body(&head);
+        Err(Reply { head, body })
     }
 
     /// Sends audio.
