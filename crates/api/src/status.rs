@@ -170,8 +170,7 @@ mod tests {
     #[test]
     fn links_use_the_public_address() {
         let config = |change: fn(&mut Config)| {
-            let mut config = Config::default();
-            config.hostname = "radio.example".into();
+            let mut config = Config { hostname: "radio.example".into(), ..Config::default() };
             change(&mut config);
             Links::new(&config).base
         };

@@ -16,6 +16,8 @@ pub(crate) struct Context {
     pub(crate) mounts: Arc<Mounts>,
     /// Who may do what.
     pub(crate) auth: Arc<Auth>,
+    /// How relays are doing.
+    pub(crate) relays: relay::Board,
     /// Pages, status documents, administration.
     pub(crate) api: api::Api,
     /// Changes with each reload and each saved change.

@@ -36,15 +36,38 @@ pub(crate) fn wanted(config: &Config) -> Sockets {
     Sockets { host: config.bind_host.clone(), port: config.port }
 }
 
+/// The sockets of the start: those that a service manager opened for us, else our own.
+pub(crate) fn first(sockets: &Sockets) -> Result<Listening, BindError> {
+    let mut inherited = listenfd::ListenFd::from_env();
+    let given: Vec<_> = (0..inherited.len()).filter_map(|n| inherited.take_tcp_listener(n).ok().flatten()).collect();
+    if given.is_empty() {
+        return bind(sockets);
+    }
+    match Listening::adopt(given) {
+        Ok(listening) => {
+            announce(&listening);
+            Ok(listening)
+        }
+        Err(error) => {
+            observe::emit(SkippedAddress { error: &format!("cannot use the sockets given: {error}") });
+            bind(sockets)
+        }
+    }
+}
+
 /// Opens sockets without accepting yet, and says so.
 pub(crate) fn bind(sockets: &Sockets) -> Result<Listening, BindError> {
     let listening = Listening::bind(sockets)?;
     for skipped in listening.skipped() {
         observe::emit(SkippedAddress { error: &skipped.to_string() });
     }
+    announce(&listening);
+    Ok(listening)
+}
+
+fn announce(listening: &Listening) {
     let addresses: Vec<_> = listening.local_addrs().iter().map(ToString::to_string).collect();
     observe::emit(Listens { addresses: &addresses.join(" and ") });
-    Ok(listening)
 }
 
 impl Doors {

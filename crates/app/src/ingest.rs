@@ -14,7 +14,7 @@ use auth::{Credentials, Protocol as Proto, SourceVerdict};
 use bytes::BytesMut;
 use config::MountName;
 use front::{Exchange, Outcome, Request, Stream, framing::Decoder, framing::Piece};
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, EXPECT};
 use icecast::{
     Answer,
     source::{ReplyPlan, SourceMethod, SourceOffer},
@@ -55,6 +55,10 @@ pub(crate) async fn publish(
         return respond::answer(exchange, Answer::reserved_path()).await;
     };
     let offer = SourceOffer::read(method, &request.headers);
+    // RFC 9110 section 10.1.1 would have it ignored in HTTP/1.0, but liquidsoap's `PUT` is of that version and does
+    // not begin without an interim answer.
+    let expects_continue = icecast::text::header(&request.headers, EXPECT)
+        .is_some_and(|expected| expected.eq_ignore_ascii_case("100-continue"));
     if context.auth.gate().is_banned(request.client) {
         observe::emit(BannedSource { mount: mount.as_str(), ip: request.client });
         return respond::answer(exchange, Answer::forbidden("Forbidden")).await;
@@ -86,7 +90,7 @@ pub(crate) async fn publish(
     };
     let raw = exchange.into_raw();
     let framed = raw.framing.is_framed();
-    let plan = ReplyPlan::of(method, framed, raw.expects_continue);
+    let plan = ReplyPlan::of(method, framed, expects_continue);
     let decoder = Decoder::for_source(raw.framing);
     let mut stream = raw.stream;
     // A source that cannot be watched is still a source.
@@ -175,7 +179,7 @@ impl Session {
                 icecast::source::FIRST_AUDIO_PATIENCE
             };
             let read = tokio::select! {
-                // What the source sent is worth more than the order to stop; but the order must not wait for ever.
+                // The order to stop comes first: a source that never pauses must not outrun it.
                 biased;
                 stopped = self.intake.claim().stopped() => break (Ended::Cut, stopped.as_str()),
                 read = timeout(patience, stream.read_buf(&mut buffer)) => read,

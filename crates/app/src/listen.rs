@@ -14,11 +14,11 @@ use http_body_util::Empty;
 use icecast::{
     StationInfo,
     listener::{self, AfterHead, FedBy, ListenerHead},
-    relay,
+    relay::{self, Chain},
 };
 use jiff::Timestamp;
 use media::Format;
-use mount::{Settings, Stream, Tuned};
+use mount::{Protocol, Settings, Stream, Tuned};
 
 use crate::{context::Context, respond};
 
@@ -59,6 +59,7 @@ pub(crate) async fn listen(
     let metaint = listener::metaint(&request.headers, stream.format());
     let config = context.config.load();
     let station = describe(&stream, &context.mounts.settings());
+    let chain = relay::is_relay(&request.headers).then(|| chain(context, &stream));
     let head = ListenerHead {
         http_10: request.version != Version::Http11,
         content_type: stream.content_type(),
@@ -66,7 +67,7 @@ pub(crate) async fn listen(
         page_title: &config.page_title,
         metaint,
         fed_by: if primary { FedBy::Primary } else { FedBy::Fallback },
-        chain: None,
+        chain: chain.as_deref(),
         date: Timestamp::now(),
     };
     if request.method == Method::HEAD {
@@ -117,6 +118,13 @@ async fn tune(context: &Context, mount: &MountName) -> Tuned {
         context.mounts.forget_wish(mount);
         context.mounts.tune(mount)
     })
+}
+
+/// The instances that a relay must not be, if it pulls this stream from us.
+fn chain(context: &Context, stream: &Stream) -> String {
+    let relayed = stream.owner().protocol == Protocol::Relay;
+    let before = if relayed { context.relays.chain(stream.mount()) } else { Chain::default() };
+    before.through(&context.instance)
 }
 
 /// What listeners are told of the station.

@@ -1,6 +1,7 @@
 //! TinyIce, a live streaming server: one program that takes audio in and delivers it to very many listeners.
 
 mod banner;
+mod calls;
 mod cli;
 mod configuration;
 mod context;

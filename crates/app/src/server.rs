@@ -25,6 +25,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::{
     banner::{self, Occasion},
+    calls,
     configuration::{self, Administrator, ConfigWarning, Configuration},
     context::Context,
     daemon,
@@ -221,7 +222,7 @@ async fn serve(start: Start) -> Result<u8, StartError> {
     if secrets.is_none() {
         observe::emit(Starting { path: &loaded.document.path().display().to_string() });
     }
-    let listening = doors::bind(&sockets)?;
+    let listening = doors::first(&sockets)?;
     let shoutcast_port = shoutcast::bind(&config)?;
     let port = listening.local_addrs().first().map_or(config.port, std::net::SocketAddr::port);
     let setup = setup_token(&config, &invocation)?;
@@ -240,6 +241,7 @@ async fn serve(start: Start) -> Result<u8, StartError> {
         daemon::report_ready().map_err(system("cannot tell the parent process"))?;
     }
 
+    let calls = calls::start(&server.context, stopped);
     let mut doors = Doors::open(listening, sockets, Arc::new(Switchboard(Arc::clone(&server.context))));
     service_manager::tell(&[NotifyState::Ready]);
 
@@ -266,7 +268,7 @@ async fn serve(start: Start) -> Result<u8, StartError> {
     server.context.stopping.store(true, Ordering::Relaxed);
     service_manager::tell(&[NotifyState::Stopping]);
     let ended = tokio::select! {
-        ended = tokio::time::timeout(SHUTDOWN, server.shut_down(stop, doors)) => ended,
+        ended = tokio::time::timeout(SHUTDOWN, server.shut_down(stop, doors, calls)) => ended,
         second = signals.next() => {
             // The operator has no patience left.
             log.flush(Duration::from_millis(200));
@@ -373,6 +375,7 @@ impl Server {
             }),
             reloaded: watch::Sender::new(0),
             stopping: AtomicBool::new(false),
+            relays: relay::Board::default(),
             instance: instance(),
         });
         Ok(Self {
@@ -425,7 +428,7 @@ impl Server {
     }
 
     /// Ends everything in order: no new connections, what listeners are due, sources, running requests.
-    async fn shut_down(&self, stop: watch::Sender<bool>, doors: Doors) {
+    async fn shut_down(&self, stop: watch::Sender<bool>, doors: Doors, calls: task::TaskHandle<()>) {
         stop.send_replace(true);
         let fanout = Arc::clone(&self.fanout);
         let deadline = Instant::now() + LAST_BYTES;
@@ -433,7 +436,7 @@ impl Server {
         // Delivery only reads what is in the rings, so sources may end beside it.
         self.context.mounts.stop_all(Stopped::Shutdown);
         // A panic in either has been reported where it happened.
-        let _ = tokio::join!(delivery, doors.close(SHUTDOWN - LAST_BYTES));
+        let _ = tokio::join!(delivery, doors.close(SHUTDOWN - LAST_BYTES), calls);
     }
 }
 

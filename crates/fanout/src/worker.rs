@@ -47,6 +47,8 @@ pub(crate) struct Worker {
     scratch: Vec<u8>,
     /// Chunks of one listener that are older than the present flush.
     fetched: Vec<Arc<Chunk>>,
+    /// Feeds to flush in this round; kept to save its allocation.
+    news: Vec<u64>,
     /// Listeners that are behind and whose sockets would take more at once.
     unfinished: Vec<usize>,
     finishing: Option<Instant>,
@@ -87,6 +89,7 @@ impl Worker {
             feeds: HashMap::new(),
             scratch: Vec::with_capacity(128 << 10),
             fetched: Vec::with_capacity(256),
+            news: Vec::new(),
             unfinished: Vec::new(),
             finishing: None,
         };
@@ -203,12 +206,18 @@ impl Worker {
         }
     }
 
-    /// Flushes every feed that has news. False when there was none.
+    /// Flushes every feed that has news. False when there was none. News that come meanwhile wait for the next
+    /// flush, or a thread with many feeds would never pause.
     fn flush_news(&mut self, now: Instant) -> bool {
-        let mut flushed = false;
+        let mut news = std::mem::take(&mut self.news);
         while let Some(id) = self.inbox.take_news() {
+            news.push(id);
+        }
+        let mut flushed = false;
+        for id in news.drain(..) {
             flushed |= self.flush(id, now);
         }
+        self.news = news;
         flushed
     }
 

@@ -82,7 +82,7 @@ impl Listeners {
         self.next_id.fetch_add(1, Ordering::Relaxed)
     }
 
-    pub(crate) fn from_address(&self, ip: IpAddr) -> u32 {
+    pub(crate) fn count_of(&self, ip: IpAddr) -> u32 {
         self.present.lock().per_address.get(&ip).copied().unwrap_or(0)
     }
 

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use config::MountName;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use icecast::{
-    directory::{Entry, FORM, Report, Step, check_public},
+    directory::{Entry, FORM, NotPublic, Report, Step, check_public},
     playlist,
 };
 use mount::{MountSnapshot, Mounts};
@@ -50,24 +50,6 @@ pub struct Announcing {
     pub page_title: String,
 }
 
-impl Announcing {
-    /// Whether there is anything to do; says why not when there should be.
-    fn is_on(&self) -> bool {
-        if self.directories.is_empty() {
-            return false;
-        }
-        match check_public(&format!("{}/", self.base)) {
-            Ok(()) => true,
-            Err(not_public) => {
-                observe::emit(events::DirectoryPointless {
-                    error: &not_public.to_string(),
-                });
-                false
-            }
-        }
-    }
-}
-
 /// Reports until `stop` resolves. A change of `announcing` counts at once.
 pub async fn report(
     mounts: Arc<Mounts>,
@@ -79,10 +61,11 @@ pub async fn report(
         mounts,
         announcing: Arc::clone(&announcing.borrow_and_update()),
         is_on: false,
+        pointless: None,
         listed: HashMap::new(),
         answers,
     };
-    reports.is_on = reports.announcing.is_on();
+    reports.judge();
     let mut changes = reports.mounts.changes();
     let mut stop = std::pin::pin!(stop);
     // Closed when whoever configures is gone, which is at the end.
@@ -96,7 +79,7 @@ pub async fn report(
             changed = announcing.changed(), if !is_steady => match changed {
                 Ok(()) => {
                     reports.announcing = Arc::clone(&announcing.borrow_and_update());
-                    reports.is_on = reports.announcing.is_on();
+                    reports.judge();
                 }
                 Err(_) => is_steady = true,
             },
@@ -134,6 +117,8 @@ struct Reports {
     mounts: Arc<Mounts>,
     announcing: Arc<Announcing>,
     is_on: bool,
+    /// Why reporting is of no use, so that it is said once.
+    pointless: Option<NotPublic>,
     listed: HashMap<Key, Listed>,
     answers: mpsc::UnboundedSender<Answered>,
 }
@@ -150,6 +135,22 @@ struct Answered {
 }
 
 impl Reports {
+    /// Decides whether there is anything to do; says why not when there should be.
+    fn judge(&mut self) {
+        let announcing = &self.announcing;
+        let pointless = match announcing.directories.as_slice() {
+            [] => None,
+            _ => check_public(&format!("{}/", announcing.base)).err(),
+        };
+        if let Some(reason) = pointless.filter(|_| pointless != self.pointless) {
+            observe::emit(events::DirectoryPointless {
+                error: &reason.to_string(),
+            });
+        }
+        self.is_on = !announcing.directories.is_empty() && pointless.is_none();
+        self.pointless = pointless;
+    }
+
     /// Looks at all mounts and posts what is due. Says when to look again.
     fn round(&mut self, now: Instant) -> Instant {
         let mut next = now + PERIOD;

@@ -52,6 +52,13 @@ struct Running {
     task: Option<(oneshot::Sender<End>, TaskHandle<()>)>,
 }
 
+impl Running {
+    /// Whether its task is gone although nobody told it to end.
+    fn has_ended(&self) -> bool {
+        self.task.as_ref().is_some_and(|(_, task)| task.is_finished())
+    }
+}
+
 impl Pulls {
     /// No relay yet.
     #[must_use]
@@ -80,7 +87,7 @@ impl Pulls {
         let gone: Vec<_> = self
             .running
             .iter()
-            .filter(|(mount, running)| wanted.get(*mount) != Some(&&running.record))
+            .filter(|(mount, running)| wanted.get(*mount) != Some(&&running.record) || running.has_ended())
             .map(|(mount, _)| {
                 let end = if wanted.contains_key(mount) {
                     End::HandOver

@@ -52,6 +52,11 @@ impl Stream {
                 .iter()
                 .any(|scheme| url.starts_with(scheme))
         });
+        // Until it is measured, the header's word counts.
+        let of_header = snapshot
+            .facts
+            .bitrate
+            .map(|bits| format!("{} kbit/s", bits / 1000));
         Self {
             mount: mount.to_string(),
             path: encode_mount(mount),
@@ -63,7 +68,7 @@ impl Stream {
             song: Some(snapshot.title.text.clone()).filter(|text| !text.trim().is_empty()),
             codec: codec(snapshot.facts.codec, snapshot.format, &snapshot.content_type),
             content_type: snapshot.content_type.clone(),
-            bitrate: snapshot.bitrate.as_deref().and_then(bitrate),
+            bitrate: snapshot.bitrate.as_deref().and_then(bitrate).or(of_header),
             listeners: listeners(snapshot.listeners),
             began: snapshot.began_at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
             uptime: uptime(snapshot.uptime),

@@ -41,7 +41,7 @@ impl Mounts {
         now: Instant,
     ) -> Result<Entrance, Refused> {
         let per_address = self.settings.load().max_listeners_per_ip;
-        if !exempt && per_address > 0 && self.listeners.from_address(ip) >= per_address {
+        if !exempt && per_address > 0 && self.listeners.count_of(ip) >= per_address {
             return Err(Refused::AddressFull);
         }
         let server_seat = self.seating.take(exempt).map_err(|_| Refused::ServerFull)?;
