@@ -5,18 +5,21 @@
 use std::time::Instant;
 
 use auth::{Account, Verdict};
-use config::MountName;
+use config::{Config, MountName};
 use front::{Request, route::IcecastCommand};
 use http::{HeaderValue, Method, StatusCode, header};
 use icecast::{
     Answer,
     command::{self, BadMove},
     metadata,
-    status::{ListenerStatus, listclients_json, listclients_xml, listmounts_xml, stats_json, stats_xml, streamlist_txt},
+    status::{
+        ListenerStatus, ServerStatus, listclients_json, listclients_xml, listmounts_xml, stats_json, stats_xml,
+        streamlist_txt,
+    },
 };
 use mount::Stopped;
 
-use crate::{Api, Reply, busy, plain, status::parameter};
+use crate::{Api, Reply, plain, status::parameter};
 
 /// Who may send a command.
 enum Caller {
@@ -25,10 +28,11 @@ enum Caller {
 }
 
 impl Caller {
-    fn may_see_everything(&self) -> bool {
+    fn is_account(&self) -> bool {
         matches!(self, Self::Account(_))
     }
 
+    /// Whether the mount is theirs to see and to command; all are a superadmin's.
     fn may_manage(&self, mount: &MountName) -> bool {
         match self {
             Self::Account(account) => account.has_access(mount),
@@ -69,7 +73,7 @@ impl Api {
         let caller = match verdict {
             Verdict::Account(account) => Caller::Account(account),
             Verdict::SourceOf(mount) => Caller::SourceOf(mount),
-            Verdict::Busy => return busy(),
+            Verdict::Busy => return plain(Answer::too_many_logins()),
             Verdict::NoCredentials | Verdict::Wrong | Verdict::LockedOut => {
                 return plain(Answer::unauthorized_admin());
             }
@@ -88,26 +92,25 @@ impl Api {
         use IcecastCommand as C;
         let config = self.parts.config.load_full();
         let is_global = matches!(command, C::ListMounts | C::StreamList) || mount.is_none();
-        if is_global && !caller.may_see_everything() {
+        if is_global && !caller.is_account() {
             return plain(metadata::forbidden());
         }
         match command {
-            // The document of the whole server shows every mount, so a source may only ask for its own.
             C::Stats | C::StatsXml => {
                 let filter = parameters.get("mount");
-                if mount.is_some_and(|mount| !caller.may_see_everything() && !caller.may_manage(mount)) {
+                if mount.is_some_and(|mount| !caller.may_manage(mount)) {
                     return plain(metadata::forbidden());
                 }
-                let status = self.server_status(&config);
+                let status = self.status_for(caller, &config);
                 if command == C::Stats && wants_json(request, parameters) {
                     return json(self.stats_json(&status, filter.as_deref()));
                 }
                 plain(Answer::new(StatusCode::OK, command::XML, stats_xml(&status, filter.as_deref())))
             }
             C::ListMounts => {
-                plain(Answer::new(StatusCode::OK, command::XML, listmounts_xml(&self.server_status(&config))))
+                plain(Answer::new(StatusCode::OK, command::XML, listmounts_xml(&self.status_for(caller, &config))))
             }
-            C::StreamList => plain(Answer::text(StatusCode::OK, streamlist_txt(&self.server_status(&config)))),
+            C::StreamList => plain(Answer::text(StatusCode::OK, streamlist_txt(&self.status_for(caller, &config)))),
             C::Poke => plain(command::response(StatusCode::OK, "Hello", true)),
             C::Metadata | C::ListClients | C::KillClient | C::KillSource | C::MoveClients | C::Fallbacks => {
                 let Some(mount) = mount else { return plain(command::missing("mount")) };
@@ -135,7 +138,7 @@ impl Api {
             return plain(command::no_such_source());
         }
         match command {
-            C::ListClients if !caller.may_see_everything() => plain(metadata::forbidden()),
+            C::ListClients if !caller.is_account() => plain(metadata::forbidden()),
             C::ListClients => {
                 let listeners = self.listeners(mount);
                 if parameters.get("format").as_deref() == Some("json") {
@@ -168,7 +171,7 @@ impl Api {
         if to == *from {
             return plain(Answer::from(BadMove::Identical));
         }
-        if !caller.may_manage(&to) && caller.may_see_everything() {
+        if !caller.may_manage(&to) && caller.is_account() {
             return plain(metadata::forbidden());
         }
         if self.parts.mounts.live(&to).is_none() {
@@ -181,7 +184,7 @@ impl Api {
 
     fn set_fallback(&self, caller: &Caller, mount: &MountName, parameters: &Parameters<'_>) -> Reply {
         // A fallback outlives the source, so it takes more than the source's password.
-        if !caller.may_see_everything() {
+        if !caller.is_account() {
             return plain(metadata::forbidden());
         }
         let Some(text) = parameters.get("fallback") else { return plain(command::missing("fallback")) };
@@ -222,8 +225,15 @@ impl Api {
         self.parts.mounts.listeners_of(mount).iter().map(status).collect()
     }
 
+    /// The server with those mounts that are the caller's. The totals stay the whole server's.
+    fn status_for(&self, caller: &Caller, config: &Config) -> ServerStatus {
+        let mut status = self.server_status(config);
+        status.sources.retain(|source| caller.may_manage(&source.mount));
+        status
+    }
+
     /// The old JSON of `/admin/stats`, or Icecast's where a mount is asked for.
-    fn stats_json(&self, status: &icecast::status::ServerStatus, mount: Option<&str>) -> String {
+    fn stats_json(&self, status: &ServerStatus, mount: Option<&str>) -> String {
         if mount.is_some() {
             return stats_json(status, mount);
         }

@@ -126,10 +126,3 @@ fn plain(answer: Answer) -> Reply {
 fn not_found() -> Reply {
     front::text(StatusCode::NOT_FOUND, "404 page not found\n")
 }
-
-/// 503 while too many passwords are being checked.
-fn busy() -> Reply {
-    let mut reply = front::text(StatusCode::SERVICE_UNAVAILABLE, "Too many logins at the moment, try again\n");
-    reply.headers_mut().insert(http::header::RETRY_AFTER, http::HeaderValue::from_static("2"));
-    reply
-}

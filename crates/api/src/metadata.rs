@@ -10,7 +10,7 @@ use icecast::{
 };
 use mount::Title;
 
-use crate::{Api, Reply, busy, plain};
+use crate::{Api, Reply, plain};
 
 impl Api {
     pub(crate) async fn update_metadata(&self, request: &Request, form: &[u8]) -> Reply {
@@ -30,7 +30,7 @@ impl Api {
                 self.parts.auth.refuse_access(request.client, &account, mount);
                 return plain(metadata::forbidden());
             }
-            Verdict::Busy => return busy(),
+            Verdict::Busy => return plain(Answer::too_many_logins()),
             Verdict::NoCredentials | Verdict::Wrong | Verdict::LockedOut => {
                 return plain(metadata::unauthorized());
             }
@@ -55,7 +55,7 @@ impl Api {
         let credentials = Credentials::password(update.password.clone());
         match self.parts.auth.admin_or_source(request.client, Some(mount), Some(&credentials)).await {
             Verdict::SourceOf(_) => {}
-            Verdict::Busy => return busy(),
+            Verdict::Busy => return plain(Answer::too_many_logins()),
             _ => return plain(metadata::refusal_page(StatusCode::UNAUTHORIZED, "Wrong password")),
         }
         if self.set_title(mount, &update.update) {

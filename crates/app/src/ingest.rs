@@ -66,7 +66,7 @@ pub(crate) async fn publish(
     let credentials = request.headers.get(AUTHORIZATION).and_then(|v| Credentials::from_basic(v.as_bytes()));
     match context.auth.source(Proto::Icecast, request.client, &mount, credentials.as_ref()).await {
         SourceVerdict::Ok => {}
-        SourceVerdict::Busy => return respond::answer(exchange, respond::busy()).await,
+        SourceVerdict::Busy => return respond::answer(exchange, Answer::too_many_logins()).await,
         SourceVerdict::NoCredentials | SourceVerdict::LockedOut | SourceVerdict::Wrong => {
             return respond::answer(exchange, Answer::unauthorized_source()).await;
         }

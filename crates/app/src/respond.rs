@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use front::{Exchange, Outcome};
-use http::{HeaderValue, Response, StatusCode, header};
+use http::Response;
 use http_body_util::Full;
 use icecast::Answer;
 
@@ -17,10 +17,4 @@ pub(crate) fn response(answer: Answer) -> Response<Full<Bytes>> {
     *response.status_mut() = answer.status;
     *response.headers_mut() = answer.headers;
     response
-}
-
-/// Too many passwords are being checked.
-pub(crate) fn busy() -> Answer {
-    Answer::text(StatusCode::SERVICE_UNAVAILABLE, "Too many logins at the moment, try again")
-        .with(header::RETRY_AFTER, HeaderValue::from_static("2"))
 }

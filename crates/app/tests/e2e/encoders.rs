@@ -12,7 +12,7 @@ use std::{
 use serde_json::json;
 
 use crate::harness::{
-    Capture, Folder, Interleaved, Mp3, Pacer, Program, SOURCE_PASSWORD, Server, check_chains, decode, ffmpeg, get,
+    Capture, Folder, Interleaved, Mp3, Pacer, Program, SOURCE_PASSWORD, Server, check_chains, ffmpeg, get,
     installed, numbers, pages, until, until_within,
 };
 
@@ -53,9 +53,13 @@ fn check_same(what: &str, got: &[u8], sent: &[u8]) {
     assert!(got == sent, "{what}: got {} of {} bytes, first difference at {differs:?}", got.len(), sent.len());
 }
 
-/// Decodes a file, which must be without a fault.
+/// Decodes a file, which must be without a fault. Samples are numbered anew, because ffmpeg gets the times at the
+/// joint of two chained streams wrong, also in plain files.
 fn check_decodes(path: &Path) {
-    decode(&path.display().to_string(), 600);
+    let mut command = ffmpeg(&["-i"]);
+    command.arg(path).args(["-af", "asetpts=N/SR/TB", "-f", "null", "-"]);
+    let (status, output) = Program::start(&mut command).wait();
+    assert!(status.success() && output.is_empty(), "{}: {status}\n{output}", path.display());
 }
 
 #[test]
@@ -316,6 +320,8 @@ fn ices_sends_a_playlist_of_ogg_files() {
     for title in titles {
         server.wait_for_title("/ices.ogg", title);
     }
+    // Into the second song, not only into its headers.
+    listener.wait_for(std::fs::metadata(&files[0]).unwrap().len() as usize + 10_000);
     let late = Capture::start(&server, "/ices.ogg", "");
     for (name, listener, chains) in [("all.ogg", listener, 2), ("late.ogg", late, 1)] {
         let got = listener.wait_for_end();

@@ -104,6 +104,10 @@ pub(super) fn public<'a>(status: &ServerStatus, source: &'a SourceStatus) -> Fie
             put(key, value.into());
         }
     }
+    // A source that says nothing itself may send a codec that does: Icecast tells Vorbis' nominal rate like this.
+    if let (Some(rate), None) = (source.audio_bitrate, station.audio_fact("bitrate")) {
+        put("ice-bitrate", (rate / 1000).into());
+    }
     if let Some(artist) = source.artist.as_deref().filter(|artist| !artist.is_empty()) {
         put("artist", artist.into());
         put(
