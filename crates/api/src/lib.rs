@@ -5,12 +5,13 @@
 
 mod administration;
 mod health;
+mod hot_swap;
 mod metadata;
 mod pages;
 mod playlists;
 mod status;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use auth::{Auth, Credentials, SetupToken};
@@ -35,6 +36,12 @@ pub trait Administer: Send + Sync {
     /// # Errors
     /// The text says why it could not be saved; nothing has changed then.
     fn set_fallback(&self, mount: &MountName, fallback: Option<&MountName>) -> Result<(), String>;
+
+    /// Begins a hot swap: a successor takes the sockets over, this process drains.
+    ///
+    /// # Errors
+    /// The text says why it is not possible here or now.
+    fn hot_swap(&self, drain: Option<Duration>) -> Result<(), String>;
 }
 
 /// What the endpoints ask.
@@ -97,6 +104,9 @@ impl Api {
             Route::Reserved(Registered::AdminCgi) => self.shoutcast_metadata(request, form).await,
             Route::Reserved(Registered::Health) => health::alive(),
             Route::Reserved(Registered::Ready) => health::ready((self.parts.ready)()),
+            Route::Reserved(Registered::AdminAction) if request.path() == "/admin/hotswap" => {
+                self.hot_swap(request).await
+            }
             Route::IcecastAdmin(command) => self.administer(command, request, form).await,
             Route::Playlist { mount, kind } => self.playlist(&mount, kind, request),
             route => self.page(route, request),

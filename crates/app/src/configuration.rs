@@ -6,13 +6,13 @@
 use std::{
     path::PathBuf,
     sync::{Arc, Weak},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use config::{Config, Loaded, MountName, Overrides, SaveError, Store};
 use observe::Mutex;
 
-use crate::{context::Context, settings};
+use crate::{context::Context, hot_swap, settings};
 
 observe::event! {
     /// The operator asked for a reload.
@@ -168,6 +168,15 @@ impl api::Administer for Administrator {
                 };
             })
             .map_err(|error| error.to_string())
+    }
+
+    fn hot_swap(&self, drain: Option<Duration>) -> Result<(), String> {
+        let context = self.1.upgrade().ok_or("the server is going down")?;
+        if let Some(obstacle) = hot_swap::obstacle() {
+            return Err(obstacle.to_owned());
+        }
+        let drain = drain.unwrap_or(hot_swap::DRAIN);
+        context.swap.try_send(drain).map_err(|_| "a hot swap is under way already".to_owned())
     }
 }
 

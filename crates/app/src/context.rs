@@ -1,12 +1,15 @@
 //! What every request and task may need.
 
-use std::sync::{Arc, atomic::AtomicBool};
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use auth::Auth;
 use config::{Config, MountName};
 use mount::Mounts;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 /// The running server's parts. Cheap to share, never replaced.
 pub(crate) struct Context {
@@ -22,6 +25,8 @@ pub(crate) struct Context {
     pub(crate) api: api::Api,
     /// Changes with each reload and each saved change.
     pub(crate) reloaded: watch::Sender<u64>,
+    /// Asks for a hot swap, with the time to drain.
+    pub(crate) swap: mpsc::Sender<Duration>,
     /// Set when the end has begun.
     pub(crate) stopping: AtomicBool,
     /// Names this process to relays, so that a chain of them cannot close.

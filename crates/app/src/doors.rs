@@ -2,12 +2,14 @@
 //!
 //! Contract: new sockets are open before old ones close, and connections outlive the socket they came by.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::TcpListener, sync::Arc, time::Duration};
 
 use config::Config;
 use front::{BindError, Handler, Limits, Listening, Sockets};
 use observe::task::{self, TaskHandle};
 use tokio::sync::oneshot;
+
+use crate::{hot_swap, shoutcast};
 
 observe::event! {
     /// The sockets are open.
@@ -27,6 +29,8 @@ observe::event! {
 pub(crate) struct Doors {
     handler: Arc<dyn Handler>,
     sockets: Sockets,
+    /// Second handles, for a successor.
+    handles: Vec<TcpListener>,
     stop: oneshot::Sender<Duration>,
     serving: TaskHandle<std::io::Result<()>>,
 }
@@ -36,21 +40,36 @@ pub(crate) fn wanted(config: &Config) -> Sockets {
     Sockets { host: config.bind_host.clone(), port: config.port }
 }
 
-/// The sockets of the start: those that a service manager opened for us, else our own.
-pub(crate) fn first(sockets: &Sockets) -> Result<Listening, BindError> {
+/// The sockets of the start: those that a service manager or a predecessor opened for us, else our own. The
+/// second part is for Shoutcast sources.
+pub(crate) fn first(sockets: &Sockets, config: &Config) -> Result<(Listening, Option<Listening>), BindError> {
     let mut inherited = listenfd::ListenFd::from_env();
-    let given: Vec<_> = (0..inherited.len()).filter_map(|n| inherited.take_tcp_listener(n).ok().flatten()).collect();
+    let mut given: Vec<_> =
+        (0..inherited.len()).filter_map(|n| inherited.take_tcp_listener(n).ok().flatten()).collect();
+    let of_shoutcast = given.split_off(given.len().saturating_sub(hot_swap::shoutcast_sockets()));
+    let http = match adopt(given) {
+        Some(listening) => listening,
+        None => bind(sockets)?,
+    };
+    let shoutcast = match adopt(of_shoutcast) {
+        Some(listening) => Some(listening),
+        None => shoutcast::bind(config)?,
+    };
+    Ok((http, shoutcast))
+}
+
+fn adopt(given: Vec<TcpListener>) -> Option<Listening> {
     if given.is_empty() {
-        return bind(sockets);
+        return None;
     }
     match Listening::adopt(given) {
         Ok(listening) => {
             announce(&listening);
-            Ok(listening)
+            Some(listening)
         }
         Err(error) => {
             observe::emit(SkippedAddress { error: &format!("cannot use the sockets given: {error}") });
-            bind(sockets)
+            None
         }
     }
 }
@@ -73,8 +92,9 @@ fn announce(listening: &Listening) {
 impl Doors {
     /// Begins to accept.
     pub(crate) fn open(listening: Listening, sockets: Sockets, handler: Arc<dyn Handler>) -> Self {
+        let handles = handles_of(&listening);
         let (stop, serving) = accept(listening, Arc::clone(&handler));
-        Self { handler, sockets, stop, serving }
+        Self { handler, sockets, handles, stop, serving }
     }
 
     /// Moves to where the configuration wants to listen now, if that has changed. When that is not possible the
@@ -88,6 +108,7 @@ impl Doors {
             Ok(listening) => listening,
             Err(error) => return observe::emit(NotReplaced { error: &error.to_string() }),
         };
+        self.handles = handles_of(&listening);
         let (stop, serving) = accept(listening, Arc::clone(&self.handler));
         let old = std::mem::replace(&mut self.stop, stop);
         // Sources that came by the old sockets go on for as long as they like.
@@ -96,12 +117,28 @@ impl Doors {
         self.sockets = sockets;
     }
 
+    /// The sockets, for a successor.
+    pub(crate) fn handles(&self) -> std::io::Result<Vec<TcpListener>> {
+        self.handles.iter().map(TcpListener::try_clone).collect()
+    }
+
+    /// Leaves accepting to a successor; connections that are here stay.
+    pub(crate) fn leave(self) {
+        let _ = self.stop.send(Duration::MAX);
+        self.serving.detach();
+    }
+
     /// Stops accepting and waits until running requests have ended, at most for the grace time.
     pub(crate) async fn close(self, grace: Duration) {
         let _ = self.stop.send(grace);
         // A panic or an error has been reported where it happened.
         let _ = self.serving.await;
     }
+}
+
+fn handles_of(listening: &Listening) -> Vec<TcpListener> {
+    // Without them there is no hot swap, which is then said when somebody wants one.
+    listening.duplicates().unwrap_or_default()
 }
 
 fn accept(

@@ -8,6 +8,7 @@ mod context;
 mod daemon;
 mod doors;
 mod handler;
+mod hot_swap;
 mod ingest;
 #[cfg(test)]
 mod layers;

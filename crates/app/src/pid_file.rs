@@ -8,8 +8,11 @@ use std::{
     io::{self, Seek as _, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
 };
 
+use observe::{Mutex, task};
 use rustix::fs::{FlockOperation, flock};
 
 /// The written file; dropping it removes it.
@@ -17,6 +20,7 @@ use rustix::fs::{FlockOperation, flock};
 pub(crate) struct PidFile {
     path: PathBuf,
     _locked: File,
+    stays: bool,
 }
 
 /// Why there is no pid file.
@@ -48,14 +52,58 @@ impl PidFile {
         file.set_len(0).map_err(unwritable)?;
         file.rewind().map_err(unwritable)?;
         write!(file, "{}", std::process::id()).map_err(unwritable)?;
-        Ok(Self { path: path.to_owned(), _locked: file })
+        Ok(Self { path: path.to_owned(), _locked: file, stays: false })
+    }
+}
+
+impl PidFile {
+    /// Leaves the file to a successor, which writes its own number into it.
+    pub(crate) fn hand_over(mut self) {
+        self.stays = true;
     }
 }
 
 impl Drop for PidFile {
     fn drop(&mut self) {
+        if self.stays {
+            return;
+        }
         // A file that is gone already is as good.
         let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Holds the file while the server runs. A successor takes it over once its predecessor lets go.
+pub(crate) struct PidKeeper {
+    file: Arc<Mutex<Option<PidFile>>>,
+}
+
+impl PidKeeper {
+    /// Keeps `file`, or waits for the one at `awaited`.
+    pub(crate) fn new(file: Option<PidFile>, awaited: Option<PathBuf>) -> Self {
+        let keeper = Self { file: Arc::new(Mutex::new("pid-file", file)) };
+        if let Some(path) = awaited {
+            let file = Arc::downgrade(&keeper.file);
+            task::spawn("pid-file", (), async move {
+                while let Some(file) = file.upgrade() {
+                    if let Ok(taken) = PidFile::write(&path) {
+                        *file.lock() = Some(taken);
+                        return;
+                    }
+                    drop(file);
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+            })
+            .detach();
+        }
+        keeper
+    }
+
+    /// Leaves the file to a successor.
+    pub(crate) fn hand_over(&mut self) {
+        if let Some(file) = self.file.lock().take() {
+            file.hand_over();
+        }
     }
 }
 

@@ -31,8 +31,9 @@ use crate::{
     daemon,
     doors::{self, Doors},
     handler::Switchboard,
+    hot_swap::{self, SwapFailed, Swapped, Swapping},
     logging,
-    pid_file::{PidFile, PidFileError},
+    pid_file::{PidFile, PidFileError, PidKeeper},
     service_manager, settings, shoutcast,
     signals::{Signal, Signals},
 };
@@ -152,7 +153,8 @@ fn start_and_serve(invocation: Invocation) -> Result<u8, StartError> {
         observe::emit(ConfigWarning { problem: &problem.to_string() });
     }
     configuration::warn_hashed(&hashed);
-    let pid_file = write_pid_file(&invocation)?;
+    // A predecessor still holds the file; it is taken over once it lets go.
+    let pid_file = if hot_swap::is_successor() { None } else { write_pid_file(&invocation)? };
     match front::raise_open_files() {
         Ok(files) => observe::emit(OpenFiles { limit: files.now.unwrap_or(0) }),
         Err(error) => observe::emit(OpenFilesFailed { error }),
@@ -162,11 +164,10 @@ fn start_and_serve(invocation: Invocation) -> Result<u8, StartError> {
         .thread_name("main")
         .build()
         .map_err(system("cannot start the runtime"))?;
-    let start = Start { invocation, loaded, config, secrets, hashed: !hashed.is_empty(), log: log.clone() };
+    let start = Start { invocation, loaded, config, secrets, hashed: !hashed.is_empty(), pid_file, log: log.clone() };
     let code = runtime.block_on(serve(start));
     // Whatever still runs has had its time.
     runtime.shutdown_timeout(Duration::from_millis(200));
-    drop(pid_file);
     log.flush(Duration::from_secs(2));
     code
 }
@@ -186,12 +187,20 @@ fn load(invocation: &Invocation) -> Result<(Loaded, Option<FirstRunSecrets>), St
     }
 }
 
-fn write_pid_file(invocation: &Invocation) -> Result<Option<PidFile>, StartError> {
-    // A service manager knows the process itself; the file is only written there when it is asked for.
-    if invocation.pid_file.is_none() && std::env::var_os("NOTIFY_SOCKET").is_some() {
-        return Ok(None);
+impl Invocation {
+    /// Where the pid goes, if anywhere: a service manager knows the process itself, so there the file is only
+    /// written when it is asked for.
+    fn pid_path(&self) -> Option<PathBuf> {
+        match &self.pid_file {
+            Some(path) => Some(path.clone()),
+            None if std::env::var_os("NOTIFY_SOCKET").is_some() => None,
+            None => Some("tinyice.pid".into()),
+        }
     }
-    let path = invocation.pid_file.clone().unwrap_or_else(|| "tinyice.pid".into());
+}
+
+fn write_pid_file(invocation: &Invocation) -> Result<Option<PidFile>, StartError> {
+    let Some(path) = invocation.pid_path() else { return Ok(None) };
     match PidFile::write(&path) {
         Ok(file) => Ok(Some(file)),
         Err(taken @ PidFileError::Taken(_)) => Err(StartError::Pid(taken)),
@@ -212,26 +221,29 @@ struct Start {
     secrets: Option<FirstRunSecrets>,
     /// Plain-text passwords were hashed, which has to be saved.
     hashed: bool,
+    pid_file: Option<PidFile>,
     log: LogHandle,
 }
 
 async fn serve(start: Start) -> Result<u8, StartError> {
-    let Start { invocation, loaded, config, secrets, hashed, log } = start;
+    let Start { invocation, loaded, config, secrets, hashed, pid_file, log } = start;
     let mut signals = Signals::new().map_err(system("cannot listen for signals"))?;
     let sockets = doors::wanted(&config);
     if secrets.is_none() {
         observe::emit(Starting { path: &loaded.document.path().display().to_string() });
     }
-    let listening = doors::first(&sockets)?;
-    let shoutcast_port = shoutcast::bind(&config)?;
+    let (listening, shoutcast_port) = doors::first(&sockets, &config)?;
+    let shoutcast_handles = shoutcast_port.as_ref().and_then(|port| port.duplicates().ok()).unwrap_or_default();
     let port = listening.local_addrs().first().map_or(config.port, std::net::SocketAddr::port);
     let setup = setup_token(&config, &invocation)?;
-    let server = Server::build(&invocation, loaded, Arc::clone(&setup), log.clone())?;
+    let (swap, mut swaps) = mpsc::channel(1);
+    let server = Server::build(&invocation, loaded, Arc::clone(&setup), swap, log.clone())?;
     let (stop, stopped) = watch::channel(false);
+    let (leave, left) = watch::channel(false);
     if hashed {
         server.configuration.save_hashed(&server.context);
     }
-    server.spawn_tasks(shoutcast_port, &stopped);
+    server.spawn_tasks(shoutcast_port, left);
     if let Some(token) = setup.reveal() {
         show_banner(&invocation, &config, port, &token, secrets.as_ref());
         keep_token(&config, &token);
@@ -244,9 +256,26 @@ async fn serve(start: Start) -> Result<u8, StartError> {
     let calls = calls::start(&server.context, stopped);
     let mut doors = Doors::open(listening, sockets, Arc::new(Switchboard(Arc::clone(&server.context))));
     service_manager::tell(&[NotifyState::Ready]);
+    hot_swap::report_ready().map_err(system("cannot tell the predecessor"))?;
+    let mut pid_file = PidKeeper::new(pid_file, invocation.pid_path().filter(|_| hot_swap::is_successor()));
 
     let last = loop {
-        match signals.next().await {
+        let signal = tokio::select! {
+            signal = signals.next() => signal,
+            Some(drain) = swaps.recv() => {
+                if let Some(pid) = server.swap(&doors, &shoutcast_handles).await {
+                    observe::emit(Swapped { pid, drain });
+                    service_manager::tell(&[NotifyState::MainPid(pid)]);
+                    pid_file.hand_over();
+                    leave.send_replace(true);
+                    doors.leave();
+                    drop(shoutcast_handles);
+                    return server.drain(drain, stop, calls, signals).await;
+                }
+                continue;
+            }
+        };
+        match signal {
             Signal::Reload => {
                 service_manager::tell_reloading();
                 if server.configuration.reload(&server.context) {
@@ -264,11 +293,12 @@ async fn serve(start: Start) -> Result<u8, StartError> {
             end => break end,
         }
     };
+    leave.send_replace(true);
     observe::emit(ShuttingDown { signal: last.name() });
     server.context.stopping.store(true, Ordering::Relaxed);
     service_manager::tell(&[NotifyState::Stopping]);
     let ended = tokio::select! {
-        ended = tokio::time::timeout(SHUTDOWN, server.shut_down(stop, doors, calls)) => ended,
+        ended = tokio::time::timeout(SHUTDOWN, server.shut_down(stop, Some(doors), calls)) => ended,
         second = signals.next() => {
             // The operator has no patience left.
             log.flush(Duration::from_millis(200));
@@ -334,6 +364,7 @@ impl Server {
         invocation: &Invocation,
         loaded: Loaded,
         setup: Arc<SetupToken>,
+        swap: mpsc::Sender<Duration>,
         log: LogHandle,
     ) -> Result<Self, StartError> {
         let now = Instant::now();
@@ -374,6 +405,7 @@ impl Server {
                 }),
             }),
             reloaded: watch::Sender::new(0),
+            swap,
             stopping: AtomicBool::new(false),
             relays: relay::Board::default(),
             instance: instance(),
@@ -388,7 +420,7 @@ impl Server {
     }
 
     /// Starts everything that runs beside the front.
-    fn spawn_tasks(&self, shoutcast_port: Option<Listening>, stopped: &watch::Receiver<bool>) {
+    fn spawn_tasks(&self, shoutcast_port: Option<Listening>, left: watch::Receiver<bool>) {
         let mounts = &self.context.mounts;
         task::spawn("mounts", (), Arc::clone(mounts).run()).detach();
         if let Some(mut departures) = self.departures.lock().take() {
@@ -409,7 +441,7 @@ impl Server {
         })
         .detach();
         if let Some(listening) = shoutcast_port {
-            shoutcast::serve(&self.context, listening, stopped.clone());
+            shoutcast::serve(&self.context, listening, left);
         }
     }
 
@@ -427,16 +459,76 @@ impl Server {
         }
     }
 
+    /// Starts a successor. Gives its process id when it is ready.
+    async fn swap(&self, doors: &Doors, shoutcast: &[std::net::TcpListener]) -> Option<u32> {
+        observe::emit(Swapping {});
+        let handles = doors.handles().and_then(|http| {
+            let shoutcast = shoutcast.iter().map(std::net::TcpListener::try_clone).collect::<io::Result<_>>()?;
+            Ok((http, shoutcast))
+        });
+        let started = match handles {
+            Ok((http, shoutcast)) => tokio::task::spawn_blocking(move || hot_swap::start(http, shoutcast)).await,
+            Err(error) => Ok(Err(error)),
+        };
+        match started.unwrap_or_else(|error| Err(io::Error::other(error))) {
+            Ok(pid) => Some(pid),
+            Err(error) => {
+                observe::emit(SwapFailed { error: &error.to_string() });
+                None
+            }
+        }
+    }
+
+    /// Waits until nobody is here any more, or the time is up, or the operator says so, and ends.
+    async fn drain(
+        &self,
+        time: Duration,
+        stop: watch::Sender<bool>,
+        calls: task::TaskHandle<()>,
+        mut signals: Signals,
+    ) -> Result<u8, StartError> {
+        let empty = async {
+            loop {
+                let totals = self.context.mounts.totals();
+                if totals.listeners == 0 && totals.sources == 0 {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        };
+        tokio::select! {
+            () = empty => {}
+            () = tokio::time::sleep(time) => {}
+            _ = signals.next() => {}
+        }
+        self.context.stopping.store(true, Ordering::Relaxed);
+        if tokio::time::timeout(SHUTDOWN, self.shut_down(stop, None, calls)).await.is_err() {
+            observe::emit(ShutdownFailed { error: "connections were still open after 10 s" });
+        }
+        observe::emit(HasStopped {});
+        Ok(0)
+    }
+
     /// Ends everything in order: no new connections, what listeners are due, sources, running requests.
-    async fn shut_down(&self, stop: watch::Sender<bool>, doors: Doors, calls: task::TaskHandle<()>) {
+    async fn shut_down(
+        &self,
+        stop: watch::Sender<bool>,
+        doors: Option<Doors>,
+        calls: task::TaskHandle<()>,
+    ) {
         stop.send_replace(true);
         let fanout = Arc::clone(&self.fanout);
         let deadline = Instant::now() + LAST_BYTES;
         let delivery = tokio::task::spawn_blocking(move || fanout.finish(deadline));
         // Delivery only reads what is in the rings, so sources may end beside it.
         self.context.mounts.stop_all(Stopped::Shutdown);
-        // A panic in either has been reported where it happened.
-        let _ = tokio::join!(delivery, doors.close(SHUTDOWN - LAST_BYTES), calls);
+        let closed = async {
+            if let Some(doors) = doors {
+                doors.close(SHUTDOWN - LAST_BYTES).await;
+            }
+        };
+        // A panic in any of them has been reported where it happened.
+        let _ = tokio::join!(delivery, closed, calls);
     }
 }
 

@@ -42,7 +42,7 @@ observe::event! {
     = Info "shoutcast_listening": "Listening for Shoutcast sources"
 }
 
-/// Accepts sources until the server stops.
+/// Accepts sources until told to stop; those that are there stay.
 pub(crate) fn serve(context: &Arc<Context>, listening: Listening, stopped: watch::Receiver<bool>) {
     let Some(shoutcast) = context.config.load().shoutcast.clone() else { return };
     for socket in listening.into_sockets() {

@@ -12,8 +12,8 @@ use std::{
 use serde_json::json;
 
 use crate::harness::{
-    Capture, Folder, Interleaved, Mp3, Pacer, Program, SOURCE_PASSWORD, Server, check_chains, ffmpeg, get,
-    installed, numbers, pages, until, until_within,
+    Capture, Folder, Interleaved, Mp3, Pacer, Program, SOURCE_PASSWORD, Server, check_chains, decode, ffmpeg,
+    get, installed, numbers, pages, until, until_within,
 };
 
 /// Sound that does not compress away.
@@ -32,14 +32,34 @@ fn server() -> Server {
 fn sound(folder: &Folder, name: &str, seconds: u32, options: &[&str]) -> PathBuf {
     let path = folder.file(name);
     let length = seconds.to_string();
-    let input = ["-f", "lavfi", "-i", NOISE, "-t", &length, "-ac", "2", "-map_metadata", "-1"];
+    let input = [
+        "-f",
+        "lavfi",
+        "-i",
+        NOISE,
+        "-t",
+        &length,
+        "-ac",
+        "2",
+        "-map_metadata",
+        "-1",
+    ];
     let mut program = Program::start(ffmpeg(&input).args(options).arg(&path));
     let (status, output) = program.wait();
     assert!(status.success(), "{output}");
     path
 }
 
-const MP3: &[&str] = &["-c:a", "libmp3lame", "-b:a", "128k", "-write_xing", "0", "-id3v2_version", "0"];
+const MP3: &[&str] = &[
+    "-c:a",
+    "libmp3lame",
+    "-b:a",
+    "128k",
+    "-write_xing",
+    "0",
+    "-id3v2_version",
+    "0",
+];
 
 /// Follows a mount from its first byte to its end.
 fn listen_from_start(server: &Server, mount: &str) -> Vec<u8> {
@@ -50,16 +70,22 @@ fn listen_from_start(server: &Server, mount: &str) -> Vec<u8> {
 /// Asserts that two streams are the same without printing them.
 fn check_same(what: &str, got: &[u8], sent: &[u8]) {
     let differs = got.iter().zip(sent).position(|(got, sent)| got != sent);
-    assert!(got == sent, "{what}: got {} of {} bytes, first difference at {differs:?}", got.len(), sent.len());
+    assert!(
+        got == sent,
+        "{what}: got {} of {} bytes, first difference at {differs:?}",
+        got.len(),
+        sent.len()
+    );
 }
 
-/// Decodes a file, which must be without a fault. Samples are numbered anew, because ffmpeg gets the times at the
-/// joint of two chained streams wrong, also in plain files.
-fn check_decodes(path: &Path) {
-    let mut command = ffmpeg(&["-i"]);
-    command.arg(path).args(["-af", "asetpts=N/SR/TB", "-f", "null", "-"]);
-    let (status, output) = Program::start(&mut command).wait();
-    assert!(status.success() && output.is_empty(), "{}: {status}\n{output}", path.display());
+/// Checks that chained Ogg streams are well-formed and decodes each: ffmpeg gets the times at a joint wrong, also in
+/// plain files.
+fn check_songs(folder: &Folder, got: &[u8], expected: usize) {
+    let songs = check_chains(&pages(got));
+    assert_eq!(songs.len(), expected);
+    for song in songs {
+        decode(&folder.write("song.ogg", song).display().to_string(), 600);
+    }
 }
 
 #[test]
@@ -71,20 +97,52 @@ fn ffmpeg_publishes_in_each_of_its_ways() {
     let file = sound(&folder, "sound.mp3", 5, MP3);
     let sent = std::fs::read(&file).unwrap();
     let described: &[&str] = &[
-        "-ice_name", "Näme", "-ice_description", "D", "-ice_genre", "G", "-ice_url", "http://u/", "-ice_public", "1",
+        "-ice_name",
+        "Näme",
+        "-ice_description",
+        "D",
+        "-ice_genre",
+        "G",
+        "-ice_url",
+        "http://u/",
+        "-ice_public",
+        "1",
     ];
     let http = |mount: &str| format!("http://source:{SOURCE_PASSWORD}@{}{mount}", server.address());
     let ways: [(&str, String, &[&str], &[&str]); 4] = [
         ("/put", server.publish_url("/put"), described, &[]),
-        ("/legacy", server.publish_url("/legacy"), described, &["-legacy_icecast", "1"]),
-        ("/chunked", http("/chunked"), &["-method", "PUT"], &["-content_type", "audio/mpeg"]),
-        ("/at-once", http("/at-once"), &["-method", "PUT"], &["-send_expect_100", "0", "-auth_type", "basic"]),
+        (
+            "/legacy",
+            server.publish_url("/legacy"),
+            described,
+            &["-legacy_icecast", "1"],
+        ),
+        (
+            "/chunked",
+            http("/chunked"),
+            &["-method", "PUT"],
+            &["-content_type", "audio/mpeg"],
+        ),
+        (
+            "/at-once",
+            http("/at-once"),
+            &["-method", "PUT"],
+            &["-send_expect_100", "0", "-auth_type", "basic"],
+        ),
     ];
     thread::scope(|scope| {
         for (mount, url, options, more) in &ways {
             let (server, file, sent) = (&server, &file, &sent);
             scope.spawn(move || {
-                let input = ["-re", "-i", file.to_str().unwrap(), "-c", "copy", "-write_xing", "0"];
+                let input = [
+                    "-re",
+                    "-i",
+                    file.to_str().unwrap(),
+                    "-c",
+                    "copy",
+                    "-write_xing",
+                    "0",
+                ];
                 let output = ["-id3v2_version", "0", "-f", "mp3"];
                 let command = &mut ffmpeg(&input);
                 let mut encoder = Program::start(command.args(output).args(*options).args(*more).arg(url));
@@ -97,7 +155,10 @@ fn ffmpeg_publishes_in_each_of_its_ways() {
                 }
                 check_same(mount, &listener.wait_for_end(), sent);
                 let (status, output) = encoder.wait();
-                assert!(status.success() && output.is_empty(), "{mount}: {status} {output}");
+                assert!(
+                    status.success() && output.is_empty(),
+                    "{mount}: {status} {output}"
+                );
             });
         }
     });
@@ -109,12 +170,26 @@ fn put_with_curl(url: &str, options: &[&str], audio: &[u8]) -> String {
     let user = format!("source:{SOURCE_PASSWORD}");
     let mut command = Command::new("curl");
     command
-        .args(["-sS", "-T", "-", "-u", &user, "-H", "Content-Type: audio/mpeg", "-w", "%{http_code}"])
+        .args([
+            "-sS",
+            "-T",
+            "-",
+            "-u",
+            &user,
+            "-H",
+            "Content-Type: audio/mpeg",
+            "-w",
+            "%{http_code}",
+        ])
         .args(["-o", "/dev/null"])
         .args(options)
         .arg(url);
     let (mut curl, stdin) = Program::start_fed(&mut command);
-    Pacer { rate: 30_000, piece: 1_234 }.write(audio, stdin);
+    Pacer {
+        rate: 30_000,
+        piece: 1_234,
+    }
+    .write(audio, stdin);
     let (status, output) = curl.wait();
     assert!(status.success(), "{status} {output}");
     output.trim().to_owned()
@@ -167,9 +242,19 @@ fn nginx(server: &Server, folder: &Folder) -> (Program, PathBuf) {
         address = server.address(),
     );
     let config = folder.write("nginx.conf", config);
-    let program = if Path::new("/usr/sbin/nginx").exists() { "/usr/sbin/nginx" } else { "nginx" };
+    let program = if Path::new("/usr/sbin/nginx").exists() {
+        "/usr/sbin/nginx"
+    } else {
+        "nginx"
+    };
     let mut command = Command::new(program);
-    command.arg("-e").arg("stderr").arg("-p").arg(folder.path()).arg("-c").arg(config);
+    command
+        .arg("-e")
+        .arg("stderr")
+        .arg("-p")
+        .arg(folder.path())
+        .arg("-c")
+        .arg(config);
     let program = Program::start(&mut command);
     until("nginx listening", || socket.exists().then_some(()));
     (program, socket)
@@ -242,15 +327,27 @@ fn ezstream_sends_mp3_by_libshout() {
     let tagged = folder.file("tagged.mp3");
     let input = ["-i", plain.to_str().unwrap(), "-c", "copy", "-write_xing", "0"];
     let tags = ["-metadata", "artist=Sigur Rós", "-metadata", "title=Untitled"];
-    assert!(Program::start(ffmpeg(&input).args(tags).arg(&tagged)).wait().0.success());
+    assert!(
+        Program::start(ffmpeg(&input).args(tags).arg(&tagged))
+            .wait()
+            .0
+            .success()
+    );
     let mut encoder = ezstream(&server, &folder, "MP3", "/easy.mp3", &[&tagged]);
     server.wait_for_mount("/easy.mp3");
     let listener = Capture::start(&server, "/easy.mp3", "");
     assert_eq!(listener.head.get("icy-name"), Some("Easy"));
     server.wait_for_title("/easy.mp3", "Untitled");
-    assert_eq!(server.status_of("/easy.mp3").unwrap()["yp_currently_playing"], "Sigur Rós - Untitled");
+    assert_eq!(
+        server.status_of("/easy.mp3").unwrap()["yp_currently_playing"],
+        "Sigur Rós - Untitled"
+    );
     // The tag in front of the frames is no audio.
-    check_same("ezstream", &listener.wait_for_end(), &std::fs::read(&plain).unwrap());
+    check_same(
+        "ezstream",
+        &listener.wait_for_end(),
+        &std::fs::read(&plain).unwrap(),
+    );
     let (status, output) = encoder.wait();
     assert!(status.success(), "{status} {output}");
     assert!(server.log_with("lockout").is_empty());
@@ -264,8 +361,18 @@ fn ezstream_sends_ogg_with_its_own_titles() {
         return;
     }
     let (server, folder) = (server(), Folder::new());
-    let first = sound(&folder, "1.ogg", 3, &[VORBIS, &["-metadata", "title=One"]].concat());
-    let second = sound(&folder, "2.ogg", 3, &[VORBIS, &["-metadata", "title=Two", "-ar", "22050"]].concat());
+    let first = sound(
+        &folder,
+        "1.ogg",
+        3,
+        &[VORBIS, &["-metadata", "title=One"]].concat(),
+    );
+    let second = sound(
+        &folder,
+        "2.ogg",
+        3,
+        &[VORBIS, &["-metadata", "title=Two", "-ar", "22050"]].concat(),
+    );
     let _encoder = ezstream(&server, &folder, "Ogg", "/easy.ogg", &[&first, &second]);
     server.wait_for_mount("/easy.ogg");
     let listener = Capture::start(&server, "/easy.ogg", "");
@@ -273,8 +380,7 @@ fn ezstream_sends_ogg_with_its_own_titles() {
     server.wait_for_title("/easy.ogg", "One");
     server.wait_for_title("/easy.ogg", "Two");
     let got = listener.wait_for_end();
-    assert_eq!(check_chains(&pages(&got)), 2);
-    check_decodes(&folder.write("got.ogg", got));
+    check_songs(&folder, &got, 2);
 }
 
 #[test]
@@ -286,7 +392,12 @@ fn ices_sends_a_playlist_of_ogg_files() {
     let titles = ["Eins", "Zwei"];
     let files = titles.map(|title| {
         let tags = format!("title={title}");
-        sound(&folder, &format!("{title}.ogg"), 4, &[VORBIS, &["-metadata", &tags, "-metadata", "artist=A"]].concat())
+        sound(
+            &folder,
+            &format!("{title}.ogg"),
+            4,
+            &[VORBIS, &["-metadata", &tags, "-metadata", "artist=A"]].concat(),
+        )
     });
     let list: String = files.iter().map(|file| format!("{}\n", file.display())).collect();
     let list = folder.write("list.txt", list);
@@ -323,10 +434,9 @@ fn ices_sends_a_playlist_of_ogg_files() {
     // Into the second song, not only into its headers.
     listener.wait_for(std::fs::metadata(&files[0]).unwrap().len() as usize + 10_000);
     let late = Capture::start(&server, "/ices.ogg", "");
-    for (name, listener, chains) in [("all.ogg", listener, 2), ("late.ogg", late, 1)] {
-        let got = listener.wait_for_end();
-        assert_eq!(check_chains(&pages(&got)), chains, "{name}");
-        check_decodes(&folder.write(name, got));
+    // The burst of the late one reaches back into the first song, which comes with its own headers.
+    for listener in [listener, late] {
+        check_songs(&folder, &listener.wait_for_end(), 2);
     }
 }
 
@@ -335,7 +445,9 @@ fn gstreamer_sends_by_libshout() {
     if !installed(&["gst-launch-1.0"]) {
         return;
     }
-    let plugins = Command::new("gst-inspect-1.0").args(["--exists", "shout2send"]).status();
+    let plugins = Command::new("gst-inspect-1.0")
+        .args(["--exists", "shout2send"])
+        .status();
     if !plugins.is_ok_and(|status| status.success()) {
         assert!(std::env::var_os("CI").is_none(), "shout2send is not installed");
         println!("skipped: shout2send is not installed");
@@ -344,15 +456,29 @@ fn gstreamer_sends_by_libshout() {
     let (server, folder) = (server(), Folder::new());
     thread::scope(|scope| {
         for (mount, kind, encoder) in [
-            ("/gst.mp3", "audio/mpeg", &["lamemp3enc", "target=bitrate", "bitrate=128", "cbr=true"][..]),
+            (
+                "/gst.mp3",
+                "audio/mpeg",
+                &["lamemp3enc", "target=bitrate", "bitrate=128", "cbr=true"][..],
+            ),
             ("/gst.ogg", "application/ogg", &["vorbisenc", "!", "oggmux"][..]),
         ] {
             let (server, folder) = (&server, &folder);
             scope.spawn(move || {
-                let place = ["ip=127.0.0.1".to_owned(), format!("port={}", server.port()), format!("mount={mount}")];
+                let place = [
+                    "ip=127.0.0.1".to_owned(),
+                    format!("port={}", server.port()),
+                    format!("mount={mount}"),
+                ];
                 let mut command = Command::new("gst-launch-1.0");
                 command
-                    .args(["-q", "audiotestsrc", "is-live=true", "num-buffers=200", "wave=pink-noise"])
+                    .args([
+                        "-q",
+                        "audiotestsrc",
+                        "is-live=true",
+                        "num-buffers=200",
+                        "wave=pink-noise",
+                    ])
                     .args(["!", "audioconvert", "!"])
                     .args(encoder)
                     .args(["!", "shout2send", &format!("password={SOURCE_PASSWORD}")])
@@ -363,97 +489,10 @@ fn gstreamer_sends_by_libshout() {
                 assert_eq!(listener.head.get("Content-Type"), Some(kind));
                 let got = listener.wait_for_end();
                 assert!(got.len() > 30_000, "{mount}: {} bytes", got.len());
-                check_decodes(&folder.write(&mount[1..], got));
+                decode(&folder.write(&mount[1..], got).display().to_string(), 600);
                 let (status, output) = program.wait();
                 assert!(status.success(), "{status} {output}");
             });
         }
     });
-}
-
-/// Runs a script. The program refuses to be root, which tests in containers are.
-fn liquidsoap(folder: &Folder, script: &str) -> Program {
-    let script = format!(
-        "settings.init.allow_root.set(true)\nsettings.log.stdout.set(true)\nsettings.log.file.set(false)\n{script}"
-    );
-    let script = folder.write("radio.liq", script);
-    Program::start(Command::new("liquidsoap").arg(script).current_dir(folder.path()).env("HOME", folder.path()))
-}
-
-/// A source whose title changes every two seconds: `Song 1`, `Song 2`…
-const CHANGING: &str = "number = ref(0)
-radio = insert_metadata(noise())
-thread.run(every=2., fun () -> begin
-  number := !number + 1
-  radio.insert_metadata([(\"artist\", \"Björk\"), (\"title\", \"Song #{!number}\")])
-end)
-";
-
-#[test]
-fn liquidsoap_publishes_and_changes_titles_without_end() {
-    if !installed(&["liquidsoap"]) {
-        return;
-    }
-    let (server, folder) = (server(), Folder::new());
-    let ways = [("/source", "source", false), ("/put", "put", false), ("/source-c", "source", true), ("/put-c", "put", true)];
-    let outputs = ways.map(|(mount, method, chunked)| {
-        format!(
-            "output.icecast(%mp3(bitrate=128), host=\"127.0.0.1\", port={port}, password=\"{SOURCE_PASSWORD}\", \
-             mount=\"{mount}\", method=\"{method}\", chunked={chunked}, name=\"Liquid\", radio)\n",
-            port = server.port(),
-        )
-    });
-    let encoder = liquidsoap(&folder, &format!("{CHANGING}{}", outputs.concat()));
-    thread::scope(|scope| {
-        for (mount, ..) in ways {
-            let server = &server;
-            scope.spawn(move || {
-                until_within(Duration::from_secs(60), mount, || server.status_of(mount));
-                let listener = Capture::start(server, mount, "Icy-MetaData: 1\r\n");
-                assert_eq!(listener.head.get("icy-name"), Some("Liquid"), "{mount}");
-                let heard = until_within(Duration::from_secs(60), "six titles between the audio", || {
-                    assert!(!listener.has_ended(), "{mount} ended");
-                    let mut heard = Interleaved::new(16_000);
-                    heard.push(&listener.bytes());
-                    (heard.titles().iter().filter(|title| title.contains("Song ")).count() >= 6).then_some(heard)
-                });
-                let titles: Vec<_> = heard.titles().into_iter().filter(|title| !title.is_empty()).collect();
-                let numbers: Vec<u32> = titles
-                    .iter()
-                    .map(|title| title.strip_prefix("Björk - Song ").unwrap().parse().unwrap())
-                    .collect();
-                assert!(numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{mount}: {titles:?}");
-                assert_eq!(heard.audio[..2], [0xff, 0xfb], "{mount} begins with a frame");
-            });
-        }
-    });
-    assert!(server.log_with("lockout").is_empty());
-    let output = encoder.output();
-    assert!(!output.contains("401") && !output.contains("Connection failed"), "{output}");
-}
-
-#[test]
-fn liquidsoap_publishes_the_shoutcast_way() {
-    if !installed(&["liquidsoap"]) {
-        return;
-    }
-    // It sends audio to the port after the one to which it sends titles.
-    let server = until("two ports in a row", || {
-        let port = Server::free_port().checked_sub(1)?;
-        let shoutcast = json!({ "port": (port + 1).to_string(), "mount": "/stream" });
-        Server::setup().strict_loopback().port(port).set("shoutcast", shoutcast).try_start().ok()
-    });
-    let folder = Folder::new();
-    let output = format!(
-        "output.shoutcast(%mp3(bitrate=128), host=\"127.0.0.1\", port={}, password=\"{SOURCE_PASSWORD}\", \
-         name=\"Old\", genre=\"Rock\", radio)\n",
-        server.port(),
-    );
-    let _encoder = liquidsoap(&folder, &format!("{CHANGING}{output}"));
-    until_within(Duration::from_secs(60), "/stream live", || server.status_of("/stream"));
-    let listener = Capture::start(&server, "/stream", "");
-    assert_eq!((listener.head.get("icy-name"), listener.head.get("icy-br")), (Some("Old"), Some("128")));
-    assert_eq!(listener.wait_for(30_000)[..2], [0xff, 0xfb]);
-    until("titles by /admin.cgi", || server.title_of("/stream").contains("Björk - Song 3").then_some(()));
-    assert_eq!(get(server.address(), "/stream.m3u", "").status(), 200);
 }

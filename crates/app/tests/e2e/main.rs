@@ -18,6 +18,8 @@ mod fallback;
 #[cfg(test)]
 mod life;
 #[cfg(test)]
+mod liquidsoap;
+#[cfg(test)]
 mod operations;
 #[cfg(test)]
 mod players;

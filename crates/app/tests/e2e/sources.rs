@@ -10,7 +10,8 @@ use std::{
 use serde_json::json;
 
 use crate::harness::{
-    Capture, FRAME, Listener, Mp3, SOURCE_PASSWORD, Server, Source, Wire, basic, get, numbers, source_auth, until,
+    Capture, FRAME, Listener, Mp3, SOURCE_PASSWORD, Server, Source, Wire, basic, get, numbers, source_auth,
+    until,
 };
 
 const ACCEPTED: &str = "HTTP/1.0 200 OK";
@@ -34,9 +35,16 @@ fn heads_of_every_age_are_understood_and_audio_behind_them_is_kept() {
         format!("SOURCE /2 HTTP/1.1\r\nAuthorization: {basic}\r\n\r\n"),
         format!("PUT /3 HTTP/1.1\r\nAuthorization: {basic}\r\nContent-Type: audio/mpeg\r\n\r\n"),
         format!("SOURCE /4 HTTP/1.0\nAuthorization: {basic}\n\n"),
-        format!("SOURCE /5 HTTP/1.0\r\nauthorization:{basic}\r\nice-name:no space\r\ncontent-type:audio/mpeg\r\n\r\n"),
-        format!("SOURCE http://radio.example/6 HTTP/1.1\r\nHost: radio.example\r\nAuthorization: {basic}\r\n\r\n"),
-        format!("SOURCE /7 HTTP/1.0\r\nAuthorization: basic {}\r\nContent-Length: 0\r\n\r\n", &basic[6..]),
+        format!(
+            "SOURCE /5 HTTP/1.0\r\nauthorization:{basic}\r\nice-name:no space\r\ncontent-type:audio/mpeg\r\n\r\n"
+        ),
+        format!(
+            "SOURCE http://radio.example/6 HTTP/1.1\r\nHost: radio.example\r\nAuthorization: {basic}\r\n\r\n"
+        ),
+        format!(
+            "SOURCE /7 HTTP/1.0\r\nAuthorization: basic {}\r\nContent-Length: 0\r\n\r\n",
+            &basic[6..]
+        ),
         format!("SOURCE /8 HTTP/1.0\r\nHost: x\r\nAuthorization: {basic}\r\nice-name: N\u{e4}me\r\n\r\n"),
     ];
     for (index, head) in heads.iter().enumerate() {
@@ -52,7 +60,10 @@ fn heads_of_every_age_are_understood_and_audio_behind_them_is_kept() {
         wire.send(&more);
         drop(wire);
         let length = audio.len() + more.len();
-        assert!(listener.wait_for(length) == [audio, more].concat(), "{head:?} changed the audio");
+        assert!(
+            listener.wait_for(length) == [audio, more].concat(),
+            "{head:?} changed the audio"
+        );
     }
 }
 
@@ -64,12 +75,18 @@ fn header_values_that_are_not_utf_8_are_latin_1() {
     wire.send([head.as_bytes(), b"\xe9\r\nice-genre: \xc3\xa9\r\n\r\n"].concat());
     check_accepted(&mut wire);
     let status = server.status_of("/live").unwrap();
-    assert_eq!((status["server_name"].as_str(), status["genre"].as_str()), (Some("Café"), Some("é")));
+    assert_eq!(
+        (status["server_name"].as_str(), status["genre"].as_str()),
+        (Some("Café"), Some("é"))
+    );
 }
 
 #[test]
 fn asking_first_and_then_publishing_on_the_same_connection_never_locks_out() {
-    let server = Server::setup().strict_loopback().set("source_grace_seconds", 0).start();
+    let server = Server::setup()
+        .strict_loopback()
+        .set("source_grace_seconds", 0)
+        .start();
     for round in 0..20 {
         let mut wire = server.connect();
         wire.send("SOURCE /live HTTP/1.0\r\nContent-Length: 0\r\nConnection: Keep-Alive\r\n\r\n");
@@ -77,7 +94,11 @@ fn asking_first_and_then_publishing_on_the_same_connection_never_locks_out() {
         assert_eq!(head.status, 401, "round {round}: {head:?}");
         assert_eq!(head.get("WWW-Authenticate"), Some("Basic realm=\"Icecast\""));
         assert_eq!(head.get("Content-Type"), Some("text/plain; charset=utf-8"));
-        assert!(head.get("Connection").is_some_and(|value| value.eq_ignore_ascii_case("keep-alive")), "{head:?}");
+        assert!(
+            head.get("Connection")
+                .is_some_and(|value| value.eq_ignore_ascii_case("keep-alive")),
+            "{head:?}"
+        );
         assert!(head.get("Content-Length").is_some());
         assert_eq!(wire.body(&head).trim_ascii(), b"Unauthorized");
         wire.send(format!(
@@ -118,12 +139,16 @@ fn what_libshout_asks_before_it_publishes_is_answered() {
 
 #[test]
 fn a_continue_comes_only_after_every_check() {
-    let server = Server::setup().set("disabled_mounts", json!({ "/disabled": true })).start();
+    let server = Server::setup()
+        .set("disabled_mounts", json!({ "/disabled": true }))
+        .start();
     let _busy = Source::open(&server, "/busy");
     let auth = source_auth();
     let ask = |mount: &str, more: &str| {
         let mut wire = server.connect();
-        wire.send(format!("PUT {mount} HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n{more}\r\n"));
+        wire.send(format!(
+            "PUT {mount} HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n{more}\r\n"
+        ));
         wire
     };
     for (mount, more, status) in [
@@ -151,7 +176,10 @@ fn a_continue_comes_only_after_every_check() {
     assert!(framed.stays_silent(Duration::from_millis(100)));
     framed.send("0\r\n\r\n");
     let head = framed.head();
-    assert_eq!((head.line.as_str(), head.get("Content-Length")), ("HTTP/1.1 200 OK", Some("0")));
+    assert_eq!(
+        (head.line.as_str(), head.get("Content-Length")),
+        ("HTTP/1.1 200 OK", Some("0"))
+    );
 }
 
 #[test]
@@ -161,20 +189,37 @@ fn framed_bodies_arrive_without_their_framing() {
     let auth = source_auth();
     let mut chunked = Vec::new();
     for (index, piece) in audio.chunks(777).enumerate() {
-        let (size, line) = (piece.len(), ["\r\n", ";name=value\r\n", ";a;b=\"c\"\r\n"][index % 3]);
+        let (size, line) = (
+            piece.len(),
+            ["\r\n", ";name=value\r\n", ";a;b=\"c\"\r\n"][index % 3],
+        );
         let digits = [format!("{size:x}"), format!("{size:X}"), format!("{size:06x}")];
         chunked.extend([digits[index % 3].as_bytes(), line.as_bytes(), piece, b"\r\n"].concat());
     }
     chunked.extend(b"0\r\nTrailer: dropped\r\n\r\n");
     let length = format!("Content-Length: {}\r\n", audio.len());
     for (mount, method, framing, body, early) in [
-        ("/chunked-put", "PUT", "Transfer-Encoding: chunked\r\n", &chunked, false),
-        ("/chunked-source", "SOURCE", "Transfer-Encoding: chunked\r\n", &chunked, true),
+        (
+            "/chunked-put",
+            "PUT",
+            "Transfer-Encoding: chunked\r\n",
+            &chunked,
+            false,
+        ),
+        (
+            "/chunked-source",
+            "SOURCE",
+            "Transfer-Encoding: chunked\r\n",
+            &chunked,
+            true,
+        ),
         ("/length-put", "PUT", &length, &audio, false),
         ("/length-source", "SOURCE", &length, &audio, true),
     ] {
         let mut wire = server.connect();
-        wire.send(format!("{method} {mount} HTTP/1.1\r\nHost: x\r\n{auth}{framing}\r\n"));
+        wire.send(format!(
+            "{method} {mount} HTTP/1.1\r\nHost: x\r\n{auth}{framing}\r\n"
+        ));
         if early {
             check_accepted(&mut wire);
         }
@@ -187,7 +232,11 @@ fn framed_bodies_arrive_without_their_framing() {
         assert!(listener.wait_for_end() == audio, "{mount} changed the audio");
         if !early {
             let head = wire.head();
-            assert_eq!((head.status, head.get("Content-Length")), (200, Some("0")), "{mount}");
+            assert_eq!(
+                (head.status, head.get("Content-Length")),
+                (200, Some("0")),
+                "{mount}"
+            );
         }
         server.wait_for_no_mount(mount);
     }
@@ -198,15 +247,33 @@ fn broken_framing_ends_a_source_and_adds_nothing() {
     let server = Server::setup().set("source_grace_seconds", 0).start();
     let audio = Mp3::new('a').bytes(10_000);
     let mut wire = server.connect();
-    wire.send(format!("PUT /live HTTP/1.1\r\nHost: x\r\n{}Transfer-Encoding: chunked\r\n\r\n", source_auth()));
+    wire.send(format!(
+        "PUT /live HTTP/1.1\r\nHost: x\r\n{}Transfer-Encoding: chunked\r\n\r\n",
+        source_auth()
+    ));
     server.wait_for_mount("/live");
     let listener = Capture::start(&server, "/live", "");
-    wire.send([format!("{:x}\r\n", audio.len()).as_bytes(), &audio, b"\r\nnonsense\r\n", &audio].concat());
+    wire.send(
+        [
+            format!("{:x}\r\n", audio.len()).as_bytes(),
+            &audio,
+            b"\r\nnonsense\r\n",
+            &audio,
+        ]
+        .concat(),
+    );
     assert!(listener.wait_for_end() == audio);
     let both = "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n";
-    for framing in [both, "Content-Length: 5\r\nContent-Length: 6\r\n", "Content-Length: -1\r\n"] {
+    for framing in [
+        both,
+        "Content-Length: 5\r\nContent-Length: 6\r\n",
+        "Content-Length: -1\r\n",
+    ] {
         let mut wire = server.connect();
-        wire.send(format!("PUT /live HTTP/1.1\r\nHost: x\r\n{}{framing}\r\n", source_auth()));
+        wire.send(format!(
+            "PUT /live HTTP/1.1\r\nHost: x\r\n{}{framing}\r\n",
+            source_auth()
+        ));
         assert_eq!(wire.head().status, 400, "{framing}");
         wire.rest();
     }
@@ -249,7 +316,10 @@ fn of_two_sources_at_the_same_moment_one_wins_and_nothing_is_mixed() {
         drop(wire.try_clone());
         let listener = Capture::start(&server, &mount, "");
         let frames = numbers(&listener.wait_for(19_000));
-        let expected: Vec<_> = (0..).map(|number| (results[winner].2, number)).take(frames.len()).collect();
+        let expected: Vec<_> = (0..)
+            .map(|number| (results[winner].2, number))
+            .take(frames.len())
+            .collect();
         assert_eq!(frames, expected, "round {round}");
     }
 }
@@ -261,14 +331,25 @@ fn a_second_source_is_told_why() {
     let mut second = server.connect();
     second.send(format!("SOURCE /live HTTP/1.0\r\n{}\r\n", source_auth()));
     let head = second.head();
-    assert_eq!((head.status, head.get("Content-Type")), (403, Some("text/plain; charset=utf-8")));
-    assert_eq!(second.body(&head).trim_ascii(), b"Mount already has an active source");
+    assert_eq!(
+        (head.status, head.get("Content-Type")),
+        (403, Some("text/plain; charset=utf-8"))
+    );
+    assert_eq!(
+        second.body(&head).trim_ascii(),
+        b"Mount already has an active source"
+    );
 }
 
 #[test]
 fn an_encoder_behind_a_dead_connection_gets_its_mount_back_after_five_seconds() {
     let server = Server::start();
-    let head = |agent: &str| format!("SOURCE /live HTTP/1.0\r\n{}User-Agent: {agent}\r\n\r\n", source_auth());
+    let head = |agent: &str| {
+        format!(
+            "SOURCE /live HTTP/1.0\r\n{}User-Agent: {agent}\r\n\r\n",
+            source_auth()
+        )
+    };
     let attempt = |agent: &str| {
         let mut wire = server.connect();
         wire.send(head(agent));
@@ -282,7 +363,11 @@ fn an_encoder_behind_a_dead_connection_gets_its_mount_back_after_five_seconds() 
         assert!(attempt("stranger/1").is_none(), "somebody else took the mount");
         attempt("encoder/1")
     });
-    assert!(silent.elapsed() > Duration::from_millis(4_900), "after {:?}", silent.elapsed());
+    assert!(
+        silent.elapsed() > Duration::from_millis(4_900),
+        "after {:?}",
+        silent.elapsed()
+    );
     dead.rest();
 }
 
@@ -290,7 +375,10 @@ fn an_encoder_behind_a_dead_connection_gets_its_mount_back_after_five_seconds() 
 fn a_source_without_audio_is_pointed_at_its_proxy() {
     let server = Server::start();
     let mut wire = server.connect();
-    wire.send(format!("PUT /live HTTP/1.1\r\nHost: x\r\n{}Transfer-Encoding: chunked\r\n\r\n", source_auth()));
+    wire.send(format!(
+        "PUT /live HTTP/1.1\r\nHost: x\r\n{}Transfer-Encoding: chunked\r\n\r\n",
+        source_auth()
+    ));
     let line = server.wait_for_log("Source connected but has sent no audio after 10s");
     assert!(line.contains("proxy_request_buffering off"), "{line}");
 }
@@ -308,12 +396,18 @@ fn wrong_passwords_lock_out_and_missing_ones_do_not() {
         assert_eq!(attempt(""), 401);
     }
     assert_eq!(attempt(&source_auth()), 200);
-    until("the mount free again", || (attempt(&source_auth()) == 200).then_some(()));
+    until("the mount free again", || {
+        (attempt(&source_auth()) == 200).then_some(())
+    });
     let wrong = format!("Authorization: {}\r\n", basic("source", "wrong"));
     for _ in 0..5 {
         assert_eq!(attempt(&wrong), 401);
     }
-    assert_eq!(attempt(&source_auth()), 401, "five wrong passwords lock an address out");
+    assert_eq!(
+        attempt(&source_auth()),
+        401,
+        "five wrong passwords lock an address out"
+    );
     // An office behind one address goes on listening.
     assert_eq!(Listener::open(&server, "/live", "").head.status, 200);
 }
@@ -323,23 +417,65 @@ fn names_that_are_no_mounts_are_refused() {
     let server = Server::start();
     let long = format!("/{}", "x".repeat(255));
     let reserved = [
-        "/", "/admin", "/admin/metadata", "/admin/x", "/admin.cgi", "/api/streams", "/events", "/explore", "/login",
-        "/setup", "/metrics", "/status-json.xsl", "/assets/x.js", "/player/live", "/embed/live", "/.well-known/x",
-        "/webrtc/offer", "/x.m3u", "/x.m3u8", "/x.pls", "/x.xspf", "/x/video", "/x/_pcm", "/x/whep", "/x/poster.jpg",
-        "/x/playlist.m3u8", "/x/master.m3u8", "/x/segment-1.ts", "/a//b", "/a/", "/a/./b", "/a/../b", "/a%5Cb",
-        "/a%01b", "/%FF", "/a%2F%2Fb", &long,
+        "/",
+        "/admin",
+        "/admin/metadata",
+        "/admin/x",
+        "/admin.cgi",
+        "/api/streams",
+        "/events",
+        "/explore",
+        "/login",
+        "/setup",
+        "/metrics",
+        "/status-json.xsl",
+        "/assets/x.js",
+        "/player/live",
+        "/embed/live",
+        "/.well-known/x",
+        "/webrtc/offer",
+        "/x.m3u",
+        "/x.m3u8",
+        "/x.pls",
+        "/x.xspf",
+        "/x/video",
+        "/x/_pcm",
+        "/x/whep",
+        "/x/poster.jpg",
+        "/x/playlist.m3u8",
+        "/x/master.m3u8",
+        "/x/segment-1.ts",
+        "/a//b",
+        "/a/",
+        "/a/./b",
+        "/a/../b",
+        "/a%5Cb",
+        "/a%01b",
+        "/%FF",
+        "/a%2F%2Fb",
+        &long,
     ];
     for method in ["SOURCE", "PUT"] {
         for name in reserved {
             let mut wire = server.connect();
-            wire.send(format!("{method} {name} HTTP/1.1\r\nHost: x\r\n{}\r\n", source_auth()));
+            wire.send(format!(
+                "{method} {name} HTTP/1.1\r\nHost: x\r\n{}\r\n",
+                source_auth()
+            ));
             let head = wire.head();
             assert_eq!(head.status, 403, "{method} {name}: {head:?}");
             assert_eq!(wire.body(&head).trim_ascii(), b"Reserved path", "{method} {name}");
         }
     }
     let welcome = [
-        "/playerfm", "/eventsradio", "/adminradio", "/live.mp3", "/a/b/c", "/a%20b", "/stra%C3%9Fe", "/+plus",
+        "/playerfm",
+        "/eventsradio",
+        "/adminradio",
+        "/live.mp3",
+        "/a/b/c",
+        "/a%20b",
+        "/stra%C3%9Fe",
+        "/+plus",
         &long[..255],
     ];
     for name in welcome {
@@ -380,7 +516,11 @@ fn headers_of_every_dialect_describe_the_stream() {
     }
     let status = get(server.address(), "/status-json.xsl?mount=/3", "").json();
     let source = &status["icestats"]["source"][0];
-    assert_eq!((source["bitrate"].as_u64(), source["ice-samplerate"].as_u64()), (Some(96), Some(44_100)), "{source}");
+    assert_eq!(
+        (source["bitrate"].as_u64(), source["ice-samplerate"].as_u64()),
+        (Some(96), Some(44_100)),
+        "{source}"
+    );
 }
 
 /// A server with a Shoutcast port, and that port.
@@ -388,7 +528,10 @@ fn shoutcast_server() -> (Server, std::net::SocketAddr) {
     let port = Server::free_port();
     let server = Server::setup()
         .strict_loopback()
-        .set("shoutcast", json!({ "port": port.to_string(), "mount": "/stream" }))
+        .set(
+            "shoutcast",
+            json!({ "port": port.to_string(), "mount": "/stream" }),
+        )
         .start();
     (server, ([127, 0, 0, 1], port).into())
 }
@@ -412,10 +555,18 @@ fn a_shoutcast_source_publishes_on_its_own_port() {
         wire.send([headers.as_bytes(), &audio].concat());
         server.wait_for_mount("/stream");
         let listener = Capture::start(&server, "/stream", "");
-        assert_eq!((listener.head.get("icy-name"), listener.head.get("icy-br")), (Some("Old"), Some("128")));
+        assert_eq!(
+            (listener.head.get("icy-name"), listener.head.get("icy-br")),
+            (Some("Old"), Some("128"))
+        );
         let more = Mp3::new('s').bytes(4_096);
         wire.send(&more);
-        assert!(listener.wait_for(audio.len() + more.len() - FRAME).starts_with(&audio), "{password}");
+        assert!(
+            listener
+                .wait_for(audio.len() + more.len() - FRAME)
+                .starts_with(&audio),
+            "{password}"
+        );
         drop(wire);
         server.wait_for_no_mount("/stream");
     }
@@ -431,6 +582,10 @@ fn a_wrong_shoutcast_password_is_named_and_counts() {
     }
     let mut wire = Wire::connect(port);
     wire.send(format!("{SOURCE_PASSWORD}\r\n"));
-    assert_ne!(wire.rest(), b"OK2\r\nicy-caps:11\r\n\r\n", "a locked address got in");
+    assert_ne!(
+        wire.rest(),
+        b"OK2\r\nicy-caps:11\r\n\r\n",
+        "a locked address got in"
+    );
     assert!(server.status_of("/stream").is_none());
 }

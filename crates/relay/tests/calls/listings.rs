@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use media::{Frames, Unit};
 use mount::{Claim, Stopped};
 use observe::Capture;
 use relay::{Announcing, report};
@@ -11,7 +10,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::world::{Act, Server, World, client, mp3, name, send, until};
+use crate::world::{Act, Server, World, client, frame, mp3, name, send, until};
 
 const SECOND: Duration = Duration::from_secs(1);
 const LISTED: &str = "HTTP/1.1 200 OK\r\nYPResponse: 1\r\nSID: 77\r\nTouchFreq: 200\r\n\r\n";
@@ -58,16 +57,6 @@ impl Reporting {
     fn stop(&mut self) {
         self.stop.take();
     }
-}
-
-fn frame(claim: &mut Claim) {
-    claim.count(417);
-    let frames = Frames {
-        bytes: mp3(1).into(),
-        sync: true,
-        duration: Duration::from_millis(26),
-    };
-    claim.push(Unit::Frames(frames), Instant::now().into_std());
 }
 
 /// A source that sends all the while.
@@ -177,6 +166,7 @@ async fn mounts_that_are_not_public_are_nobodys_business() {
 async fn a_blink_of_the_source_is_no_news_and_its_successor_is() {
     let directory = Server::start([vec![send(LISTED)]]).await;
     let world = World::new();
+    world.wait_long_for_sources();
     let _reporting = Reporting::start(&world, &[&directory]);
     let mut claim = world.encoder("/live");
     play(&world, &mut claim, 12).await;

@@ -255,7 +255,8 @@ async fn endings_are_told_apart_and_logged_once_each() {
         let records = log.records();
         let told: Vec<_> = records
             .iter()
-            .filter(|record| record.name.starts_with("relay_"))
+            // The world of the case before says its farewell in between.
+            .filter(|record| record.name.starts_with("relay_") && record.name != "relay_stopped")
             .map(|record| {
                 (
                     record.name,

@@ -9,7 +9,7 @@ use std::{
 use config::{MountName, Relay};
 use fanout::{Admission, Home, Leave, Presence};
 use icecast::relay::OwnAddresses;
-use media::Format;
+use media::{Format, Frames, Unit};
 use mount::{Claim, Delivery, Entrance, Mounts, Offer, Owner, Protocol, Settings, Station, Stream};
 use observe::Mutex;
 use outbound::{Client, Policy};
@@ -25,7 +25,7 @@ use tokio::{
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Time passes in steps of this length.
-const STEP: Duration = Duration::from_millis(250);
+const STEP: Duration = Duration::from_millis(500);
 
 pub(crate) fn name(text: &str) -> MountName {
     MountName::parse(text).unwrap()
@@ -67,7 +67,7 @@ pub(crate) async fn pass(length: Duration) {
 async fn settle() {
     let began = std::time::Instant::now();
     let mut turns = 0;
-    while turns < 30 || began.elapsed() < Duration::from_millis(1) {
+    while turns < 30 || began.elapsed() < Duration::from_micros(500) {
         yield_now().await;
         turns += 1;
     }
@@ -116,6 +116,15 @@ impl World {
             terms,
             _clock: StoppedClock::new(),
         }
+    }
+
+    /// Mounts wait long for a source that blinks. A claim ends by the real clock, which is behind that of the test.
+    pub(crate) fn wait_long_for_sources(&self) {
+        let settings = Settings {
+            grace: Duration::from_secs(3600),
+            ..Settings::clone(&self.mounts.settings())
+        };
+        self.mounts.apply(settings, Instant::now().into_std());
     }
 
     pub(crate) async fn apply(&mut self, records: &[Relay]) {
@@ -228,6 +237,17 @@ pub(crate) fn mp3(count: usize) -> Vec<u8> {
         frame
     };
     (0..count).flat_map(frame).collect()
+}
+
+/// One frame of an encoder.
+pub(crate) fn frame(claim: &mut Claim) {
+    claim.count(417);
+    let frames = Frames {
+        bytes: mp3(1).into(),
+        sync: true,
+        duration: Duration::from_millis(26),
+    };
+    claim.push(Unit::Frames(frames), Instant::now().into_std());
 }
 
 /// What a server does on one connection, after it read the request.

@@ -10,7 +10,7 @@ mod reference;
 use roxmltree::{Document, Node};
 use serde_json::json;
 
-use crate::harness::{Capture, Feeder, Reply, Server, Source, get, hash, source_auth, until};
+use crate::harness::{Capture, Feeder, Reply, Server, Source, get, until};
 
 /// The text of a child element.
 fn text<'a>(node: Node<'a, '_>, name: &str) -> Option<&'a str> {
@@ -18,13 +18,13 @@ fn text<'a>(node: Node<'a, '_>, name: &str) -> Option<&'a str> {
     Some(child.text().unwrap_or_default())
 }
 
-fn number(node: Node<'_, '_>, name: &str) -> u64 {
+pub(crate) fn number(node: Node<'_, '_>, name: &str) -> u64 {
     let text = text(node, name).unwrap_or_else(|| panic!("no {name}"));
     text.parse().unwrap_or_else(|_| panic!("{name} is {text:?}"))
 }
 
 /// The XML of an answer; `read` gets the root element.
-fn read_xml<T>(reply: &Reply, read: impl FnOnce(Node<'_, '_>) -> T) -> T {
+pub(crate) fn read_xml<T>(reply: &Reply, read: impl FnOnce(Node<'_, '_>) -> T) -> T {
     assert_eq!(reply.status(), 200, "{reply:?}");
     assert_eq!(reply.head.get("Content-Type"), Some("text/xml; charset=utf-8"));
     let body = reply.text();

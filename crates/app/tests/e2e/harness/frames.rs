@@ -17,7 +17,10 @@ impl Mp3 {
     /// A row that begins with number 0. `mark` (an ASCII letter) tells it from other rows.
     pub(crate) fn new(mark: char) -> Self {
         assert!(mark.is_ascii_alphabetic());
-        Self { mark: mark as u8, next: 0 }
+        Self {
+            mark: mark as u8,
+            next: 0,
+        }
     }
 
     /// The next frame.

@@ -13,7 +13,8 @@ pub(crate) struct Block {
 impl Block {
     /// The value of a field, up to the last `';` before the next field or the end.
     pub(crate) fn field(&self, name: &str) -> Option<String> {
-        let text = std::str::from_utf8(&self.text).unwrap_or_else(|_| panic!("cut inside a character: {self:?}"));
+        let text =
+            std::str::from_utf8(&self.text).unwrap_or_else(|_| panic!("cut inside a character: {self:?}"));
         let (_, value) = text.split_once(&format!("{name}='"))?;
         let end = value.find("';StreamUrl='").or_else(|| value.rfind("';"));
         Some(value[..end.unwrap_or_else(|| panic!("no end: {text:?}"))].to_owned())
@@ -42,7 +43,13 @@ pub(crate) struct Interleaved {
 impl Interleaved {
     /// A stream of which nothing has arrived yet.
     pub(crate) fn new(interval: usize) -> Self {
-        Self { interval, left: interval, block: None, audio: Vec::new(), blocks: Vec::new() }
+        Self {
+            interval,
+            left: interval,
+            block: None,
+            audio: Vec::new(),
+            blocks: Vec::new(),
+        }
     }
 
     /// Takes what arrived next.
@@ -63,11 +70,21 @@ impl Interleaved {
                     let piece = (whole - block.len()).min(bytes.len());
                     block.extend_from_slice(&bytes[..piece]);
                     if block.len() == whole {
-                        let end = block.iter().rposition(|byte| *byte != 0).map_or(1, |last| last + 1).max(1);
+                        let end = block
+                            .iter()
+                            .rposition(|byte| *byte != 0)
+                            .map_or(1, |last| last + 1)
+                            .max(1);
                         let padding = whole - end;
-                        assert!(end == 1 || padding < 16, "a block with {padding} bytes of padding");
+                        assert!(
+                            end == 1 || padding < 16,
+                            "a block with {padding} bytes of padding"
+                        );
                         let text = block[1..end].to_vec();
-                        self.blocks.push(Block { at: self.audio.len(), text });
+                        self.blocks.push(Block {
+                            at: self.audio.len(),
+                            text,
+                        });
                         self.block = None;
                         self.left = self.interval;
                     }

@@ -26,8 +26,13 @@ impl Listener {
     /// Opens a mount, with more header lines (each with its line end). Any status is fine here.
     pub(crate) fn open(server: &Server, mount: &str, headers: &str) -> Self {
         let mut wire = server.connect();
-        wire.send(format!("GET {mount} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n"));
-        Self { head: wire.head(), wire }
+        wire.send(format!(
+            "GET {mount} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n"
+        ));
+        Self {
+            head: wire.head(),
+            wire,
+        }
     }
 
     /// Reads everything from here on in the background.
@@ -52,7 +57,12 @@ impl Listener {
                 shared.ended.store(true, Ordering::Release);
             }
         });
-        Capture { head: self.head, shared, stream, thread: Some(thread) }
+        Capture {
+            head: self.head,
+            shared,
+            stream,
+            thread: Some(thread),
+        }
     }
 }
 
@@ -94,7 +104,11 @@ impl Capture {
     /// Waits until so much has come, and gives all of it.
     pub(crate) fn wait_for(&self, length: usize) -> Vec<u8> {
         until(&format!("{length} bytes of a stream, has {}", self.len()), || {
-            assert!(self.len() >= length || !self.has_ended(), "ended after {} of {length} bytes", self.len());
+            assert!(
+                self.len() >= length || !self.has_ended(),
+                "ended after {} of {length} bytes",
+                self.len()
+            );
             (self.len() >= length).then(|| self.bytes())
         })
     }

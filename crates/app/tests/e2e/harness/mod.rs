@@ -22,11 +22,11 @@ use std::{
 pub(crate) use folder::Folder;
 pub(crate) use frames::{FRAME, Mp3, numbers};
 pub(crate) use http::{Reply, basic, get, post, request, source_auth};
-pub(crate) use icy::{Block, Interleaved};
+pub(crate) use icy::Interleaved;
 pub(crate) use listener::{Capture, Listener};
-pub(crate) use ogg::{Page, check_chains, pages};
+pub(crate) use ogg::{check_chains, pages};
 pub(crate) use program::{Pacer, Program, decode, ffmpeg, installed};
-pub(crate) use server::{NotStarted, Server, Setup};
+pub(crate) use server::{Server, Setup};
 pub(crate) use source::{Feeder, Source};
 pub(crate) use wire::{Head, Wire};
 

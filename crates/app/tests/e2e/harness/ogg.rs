@@ -17,6 +17,8 @@ pub(crate) struct Page {
     pub(crate) sequence: u32,
     /// The packets' bytes.
     pub(crate) payload: Vec<u8>,
+    /// All of it.
+    pub(crate) bytes: Vec<u8>,
 }
 
 /// The pages in `bytes`.
@@ -27,7 +29,12 @@ pub(crate) fn pages(mut bytes: &[u8]) -> Vec<Page> {
         let number = |at: usize| u32::from_le_bytes(page[at..at + 4].try_into().unwrap());
         let mut blank = page.to_vec();
         blank[22..26].fill(0);
-        assert_eq!(checksum(&blank), number(22), "page {} has a wrong checksum", pages.len());
+        assert_eq!(
+            checksum(&blank),
+            number(22),
+            "page {} has a wrong checksum",
+            pages.len()
+        );
         let granule = i64::from_le_bytes(page[6..14].try_into().unwrap());
         pages.push(Page {
             first: page[5] & 2 != 0,
@@ -36,6 +43,7 @@ pub(crate) fn pages(mut bytes: &[u8]) -> Vec<Page> {
             serial: number(14),
             sequence: number(18),
             payload: page[27 + usize::from(page[26])..].to_vec(),
+            bytes: page.to_vec(),
         });
         bytes = rest;
     }
@@ -63,20 +71,31 @@ fn checksum(bytes: &[u8]) -> u32 {
 }
 
 /// Panics unless the pages are well-formed chained streams: each begins with its own first page, and is numbered
-/// from 0 without a gap. Gives the number of chains.
-pub(crate) fn check_chains(pages: &[Page]) -> usize {
+/// from 0 without a gap. Gives the bytes of each chain.
+pub(crate) fn check_chains(pages: &[Page]) -> Vec<Vec<u8>> {
     let mut current: Option<(u32, u32)> = None;
-    let mut chains = 0;
+    let mut chains: Vec<Vec<u8>> = Vec::new();
     for (index, page) in pages.iter().enumerate() {
         if page.first {
-            chains += 1;
-            assert!(index == 0 || pages[index - 1].last, "page {index} begins a chain before the last has ended");
+            chains.push(Vec::new());
+            assert!(
+                index == 0 || pages[index - 1].last,
+                "page {index} begins a chain before the last has ended"
+            );
             assert_eq!(page.sequence, 0, "page {index}");
         } else {
-            let (serial, sequence) = current.expect("the first page begins a stream");
-            assert_eq!((page.serial, page.sequence), (serial, sequence + 1), "page {index}");
+            let (serial, sequence) = current.expect("it begins with a first page");
+            assert_eq!(
+                (page.serial, page.sequence),
+                (serial, sequence + 1),
+                "page {index}"
+            );
         }
         current = Some((page.serial, page.sequence));
+        chains
+            .last_mut()
+            .expect("begun above")
+            .extend_from_slice(&page.bytes);
     }
     chains
 }

@@ -63,7 +63,12 @@ impl Program {
             collect(child.stdout.take().unwrap(), &output),
             collect(child.stderr.take().unwrap(), &output),
         ];
-        Self { name, child, output, readers }
+        Self {
+            name,
+            child,
+            output,
+            readers,
+        }
     }
 
     /// What it has written, to both of its outputs.
@@ -88,7 +93,10 @@ impl Program {
 
     /// Asks it to end, and waits.
     pub(crate) fn terminate(&mut self) -> (ExitStatus, String) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).unwrap();
+        let pid = i32::try_from(self.child.id())
+            .ok()
+            .and_then(Pid::from_raw)
+            .unwrap();
         // It may have ended by itself.
         let _ = kill_process(pid, Signal::TERM);
         self.wait()
@@ -117,7 +125,9 @@ fn collect(from: impl Read + Send + 'static, into: &Arc<Mutex<String>>) -> JoinH
 /// `ffmpeg` with the options that every use needs; only errors are written.
 pub(crate) fn ffmpeg(args: &[&str]) -> Command {
     let mut command = Command::new("ffmpeg");
-    command.args(["-nostdin", "-hide_banner", "-v", "error"]).args(args);
+    command
+        .args(["-nostdin", "-hide_banner", "-v", "error"])
+        .args(args);
     command
 }
 
@@ -126,7 +136,10 @@ pub(crate) fn decode(url: &str, seconds: u32) {
     let seconds = seconds.to_string();
     let mut program = Program::start(&mut ffmpeg(&["-i", url, "-t", &seconds, "-f", "null", "-"]));
     let (status, output) = program.wait();
-    assert!(status.success() && output.is_empty(), "ffmpeg cannot decode {url}: {status}\n{output}");
+    assert!(
+        status.success() && output.is_empty(),
+        "ffmpeg cannot decode {url}: {status}\n{output}"
+    );
 }
 
 /// Writes bytes at a steady pace, as a live encoder would.

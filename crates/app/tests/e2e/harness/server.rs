@@ -43,8 +43,15 @@ impl Setup {
                 ADMIN.0: { "username": ADMIN.0, "password": admin_hash(), "role": "superadmin", "mounts": {} }
             },
         });
-        let Value::Object(config) = config else { unreachable!() };
-        Self { config, port: 0, args: Vec::new(), env: Vec::new() }
+        let Value::Object(config) = config else {
+            unreachable!()
+        };
+        Self {
+            config,
+            port: 0,
+            args: Vec::new(),
+            env: Vec::new(),
+        }
     }
 
     /// Sets a top-level key of the configuration file.
@@ -90,13 +97,17 @@ impl Setup {
 
     /// Starts the server, which must succeed.
     pub(crate) fn start(self) -> Server {
-        self.try_start().unwrap_or_else(|failed| panic!("{}:\n{}", failed.status, failed.log.join("\n")))
+        self.try_start()
+            .unwrap_or_else(|failed| panic!("{}:\n{}", failed.status, failed.log.join("\n")))
     }
 
     /// Starts the server and waits until it listens or ends.
     pub(crate) fn try_start(self) -> Result<Server, NotStarted> {
         let folder = Folder::new();
-        let config = folder.write("tinyice.json", serde_json::to_string_pretty(&self.config).unwrap());
+        let config = folder.write(
+            "tinyice.json",
+            serde_json::to_string_pretty(&self.config).unwrap(),
+        );
         let mut child = Command::new(env!("CARGO_BIN_EXE_tinyice"))
             .arg("-config")
             .arg(&config)
@@ -113,7 +124,12 @@ impl Setup {
         let log = Arc::new(Mutex::new("server.log", Vec::new()));
         collect(child.stdout.take().unwrap(), &log);
         collect(child.stderr.take().unwrap(), &log);
-        let mut server = Server { child, port: 0, log, folder };
+        let mut server = Server {
+            child,
+            port: 0,
+            log,
+            folder,
+        };
         let began = Instant::now();
         loop {
             let lines = server.log();
@@ -124,9 +140,16 @@ impl Setup {
             if let Some(status) = server.child.try_wait().unwrap() {
                 // The readers may be a moment behind the end of the process.
                 std::thread::sleep(Duration::from_millis(100));
-                return Err(NotStarted { status, log: server.log() });
+                return Err(NotStarted {
+                    status,
+                    log: server.log(),
+                });
             }
-            assert!(began.elapsed() < PATIENCE, "does not listen:\n{}", lines.join("\n"));
+            assert!(
+                began.elapsed() < PATIENCE,
+                "does not listen:\n{}",
+                lines.join("\n")
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -169,7 +192,11 @@ impl Server {
 
     /// A port that was free a moment ago, for settings that do not take 0.
     pub(crate) fn free_port() -> u16 {
-        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+        TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port()
     }
 
     /// Where it listens.
@@ -189,7 +216,11 @@ impl Server {
 
     /// The URL by which ffmpeg publishes.
     pub(crate) fn publish_url(&self, mount: &str) -> String {
-        format!("icecast://source:{}@{}{mount}", super::SOURCE_PASSWORD, self.address())
+        format!(
+            "icecast://source:{}@{}{mount}",
+            super::SOURCE_PASSWORD,
+            self.address()
+        )
     }
 
     /// A raw connection.
@@ -221,7 +252,8 @@ impl Server {
     pub(crate) fn edit_config(&self, edit: impl FnOnce(&mut Value)) {
         let mut config = self.config();
         edit(&mut config);
-        self.folder.write("tinyice.json", serde_json::to_string_pretty(&config).unwrap());
+        self.folder
+            .write("tinyice.json", serde_json::to_string_pretty(&config).unwrap());
     }
 
     /// Sends a signal.
@@ -251,19 +283,27 @@ impl Server {
 
     /// The lines with this text.
     pub(crate) fn log_with(&self, text: &str) -> Vec<String> {
-        self.log().into_iter().filter(|line| line.contains(text)).collect()
+        self.log()
+            .into_iter()
+            .filter(|line| line.contains(text))
+            .collect()
     }
 
     /// Waits until a line with this text is there, also an earlier one.
     pub(crate) fn wait_for_log(&self, text: &str) -> String {
-        until(&format!("log line with {text:?}"), || self.log_with(text).into_iter().next())
+        until(&format!("log line with {text:?}"), || {
+            self.log_with(text).into_iter().next()
+        })
     }
 
     /// The entry of a mount in the public status document.
     pub(crate) fn status_of(&self, mount: &str) -> Option<Value> {
         let reply = get(self.address(), "/status-json.xsl", "");
         assert_eq!(reply.status(), 200, "{reply:?}");
-        let sources = reply.json()["icestats"]["source"].as_array().cloned().unwrap_or_default();
+        let sources = reply.json()["icestats"]["source"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
         sources.into_iter().find(|source| source["mount"] == mount)
     }
 
@@ -280,14 +320,17 @@ impl Server {
 
     /// Waits until a mount is gone. A source that broke off keeps it for `source_grace_seconds`.
     pub(crate) fn wait_for_no_mount(&self, mount: &str) {
-        until(&format!("{mount} gone"), || self.status_of(mount).is_none().then_some(()));
+        until(&format!("{mount} gone"), || {
+            self.status_of(mount).is_none().then_some(())
+        });
     }
 
     /// Waits until a mount has this title.
     pub(crate) fn wait_for_title(&self, mount: &str, title: &str) {
-        until(&format!("title {title:?} on {mount}, has {:?}", self.title_of(mount)), || {
-            (self.title_of(mount) == title).then_some(())
-        });
+        until(
+            &format!("title {title:?} on {mount}, has {:?}", self.title_of(mount)),
+            || (self.title_of(mount) == title).then_some(()),
+        );
     }
 
     /// The header line of the superadmin, with its line end.
@@ -330,7 +373,11 @@ impl Drop for Server {
             let _ = self.child.wait();
         }
         if std::thread::panicking() {
-            println!("--- log of the server on port {} ---\n{}", self.port, self.log().join("\n"));
+            println!(
+                "--- log of the server on port {} ---\n{}",
+                self.port,
+                self.log().join("\n")
+            );
         }
     }
 }

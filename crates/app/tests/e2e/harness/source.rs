@@ -31,7 +31,10 @@ impl Source {
     /// The same where the server may refuse; gives its answer then.
     pub(crate) fn try_with(server: &Server, mount: &str, headers: &str) -> Result<Self, Reply> {
         let mut wire = server.connect();
-        wire.send(format!("SOURCE {mount} HTTP/1.0\r\n{}{headers}\r\n", source_auth()));
+        wire.send(format!(
+            "SOURCE {mount} HTTP/1.0\r\n{}{headers}\r\n",
+            source_auth()
+        ));
         let head = wire.head();
         if head.status == 200 {
             return Ok(Self { wire });
@@ -78,7 +81,10 @@ impl Feeder {
                 std::thread::sleep(Duration::from_millis(20));
             }
         });
-        Self { stop, thread: Some(thread) }
+        Self {
+            stop,
+            thread: Some(thread),
+        }
     }
 }
 

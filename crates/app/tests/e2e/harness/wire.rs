@@ -26,7 +26,9 @@ impl Head {
         let line = lines.next().unwrap_or_default().to_owned();
         let status = line.split(' ').nth(1).and_then(|word| word.parse().ok());
         let header = |line: &str| {
-            let (name, value) = line.split_once(':').unwrap_or_else(|| panic!("not a header: {line:?}"));
+            let (name, value) = line
+                .split_once(':')
+                .unwrap_or_else(|| panic!("not a header: {line:?}"));
             (name.to_owned(), value.trim().to_owned())
         };
         Self {
@@ -38,7 +40,10 @@ impl Head {
 
     /// The value of a header, whatever the case of its name.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        let found = self.headers.iter().find(|(have, _)| have.eq_ignore_ascii_case(name));
+        let found = self
+            .headers
+            .iter()
+            .find(|(have, _)| have.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
     }
 
@@ -59,11 +64,15 @@ pub(crate) struct Wire {
 impl Wire {
     /// Connects.
     pub(crate) fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap_or_else(|error| panic!("connect to {address}: {error}"));
+        let stream =
+            TcpStream::connect(address).unwrap_or_else(|error| panic!("connect to {address}: {error}"));
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        Self { stream, early: Vec::new() }
+        Self {
+            stream,
+            early: Vec::new(),
+        }
     }
 
     /// The own end of the connection.
@@ -73,7 +82,8 @@ impl Wire {
 
     /// Sends all of it, in one segment if it is short.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
-        self.try_send(bytes).unwrap_or_else(|error| panic!("send: {error}"));
+        self.try_send(bytes)
+            .unwrap_or_else(|error| panic!("send: {error}"));
         self
     }
 
@@ -97,14 +107,22 @@ impl Wire {
                 self.early.drain(..end + 4);
                 return Head::parse(&text);
             }
-            assert!(self.more(), "the connection ended inside a head: {:?}", String::from_utf8_lossy(&self.early));
+            assert!(
+                self.more(),
+                "the connection ended inside a head: {:?}",
+                String::from_utf8_lossy(&self.early)
+            );
         }
     }
 
     /// Reads exactly so many bytes.
     pub(crate) fn exact(&mut self, length: usize) -> Vec<u8> {
         while self.early.len() < length {
-            assert!(self.more(), "the connection ended after {} of {length} bytes", self.early.len());
+            assert!(
+                self.more(),
+                "the connection ended after {} of {length} bytes",
+                self.early.len()
+            );
         }
         self.early.drain(..length).collect()
     }
@@ -125,7 +143,10 @@ impl Wire {
 
     /// Reads the body that belongs to a head: by its length, its chunks, or to the end of the connection.
     pub(crate) fn body(&mut self, head: &Head) -> Vec<u8> {
-        if head.get("Transfer-Encoding").is_some_and(|coding| coding.eq_ignore_ascii_case("chunked")) {
+        if head
+            .get("Transfer-Encoding")
+            .is_some_and(|coding| coding.eq_ignore_ascii_case("chunked"))
+        {
             return self.chunks();
         }
         match head.get("Content-Length") {
