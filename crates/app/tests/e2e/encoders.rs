@@ -6,14 +6,11 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     thread,
-    time::Duration,
 };
 
-use serde_json::json;
-
 use crate::harness::{
-    Capture, Folder, Interleaved, Mp3, Pacer, Program, SOURCE_PASSWORD, Server, check_chains, decode, ffmpeg,
-    get, installed, numbers, pages, until, until_within,
+    Capture, Folder, Mp3, Pacer, Program, SOURCE_PASSWORD, Server, check_chains, decode, ffmpeg, installed,
+    numbers, pages, until,
 };
 
 /// Sound that does not compress away.

@@ -16,6 +16,8 @@ mod encoders;
 #[cfg(test)]
 mod fallback;
 #[cfg(test)]
+mod hot_swap;
+#[cfg(test)]
 mod life;
 #[cfg(test)]
 mod liquidsoap;

@@ -151,18 +151,29 @@ fn a_late_ogg_listener_gets_streams_of_its_own_from_the_beginning_of_time() {
         let mount = format.mount;
         let file = folder.file(&mount[1..]);
         let mut command = ffmpeg(&["-f", "lavfi", "-i", NOISE, "-t", "120", "-ac", "2"]);
-        assert!(Program::start(command.args(format.options).arg(&file)).wait().0.success());
+        assert!(
+            Program::start(command.args(format.options).arg(&file))
+                .wait()
+                .0
+                .success()
+        );
         let sent = std::fs::read(file).unwrap();
         let (two_minutes, rest) = sent.split_at(sent.len() * 9 / 10);
         // No encoder sends that fast, but the server cannot know.
-        let mut source = Source::with(&server, mount, &format!("Content-Type: {}\r\n", format.content_type));
+        let mut source = Source::with(
+            &server,
+            mount,
+            &format!("Content-Type: {}\r\n", format.content_type),
+        );
         let first = Capture::start(&server, mount, "");
         let mut length = 0;
         for piece in two_minutes.chunks(64 << 10) {
             source.send(piece);
             length += piece.len();
             // In step with a listener, whom the ring must not overtake.
-            until("the first listener following", || (first.len() + (192 << 10) > length).then_some(()));
+            until("the first listener following", || {
+                (first.len() + (192 << 10) > length).then_some(())
+            });
         }
         let listeners = [(); 2].map(|()| Capture::start(&server, mount, ""));
         source.send(rest);

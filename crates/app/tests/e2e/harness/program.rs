@@ -76,6 +76,11 @@ impl Program {
         self.output.lock().clone()
     }
 
+    /// The process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Whether it still runs.
     pub(crate) fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
@@ -93,10 +98,7 @@ impl Program {
 
     /// Asks it to end, and waits.
     pub(crate) fn terminate(&mut self) -> (ExitStatus, String) {
-        let pid = i32::try_from(self.child.id())
-            .ok()
-            .and_then(Pid::from_raw)
-            .unwrap();
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).unwrap();
         // It may have ended by itself.
         let _ = kill_process(pid, Signal::TERM);
         self.wait()

@@ -20,7 +20,6 @@ pub(crate) struct Setup {
     config: Map<String, Value>,
     port: u16,
     args: Vec<String>,
-    env: Vec<(String, String)>,
 }
 
 /// A server that gave up at the start.
@@ -50,7 +49,6 @@ impl Setup {
             config,
             port: 0,
             args: Vec::new(),
-            env: Vec::new(),
         }
     }
 
@@ -58,13 +56,6 @@ impl Setup {
     #[must_use]
     pub(crate) fn set(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.config.insert(key.to_owned(), value.into());
-        self
-    }
-
-    /// Takes a top-level key out.
-    #[must_use]
-    pub(crate) fn without(mut self, key: &str) -> Self {
-        self.config.remove(key);
         self
     }
 
@@ -88,13 +79,6 @@ impl Setup {
         self
     }
 
-    /// One more variable.
-    #[must_use]
-    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
-        self.env.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
     /// Starts the server, which must succeed.
     pub(crate) fn start(self) -> Server {
         self.try_start()
@@ -113,7 +97,6 @@ impl Setup {
             .arg(&config)
             .args(["-host", "127.0.0.1", "-port", &self.port.to_string()])
             .args(self.args)
-            .envs(self.env)
             .env_remove("NOTIFY_SOCKET")
             .current_dir(folder.path())
             .stdin(Stdio::null())

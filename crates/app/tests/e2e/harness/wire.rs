@@ -75,11 +75,6 @@ impl Wire {
         }
     }
 
-    /// The own end of the connection.
-    pub(crate) fn local_addr(&self) -> SocketAddr {
-        self.stream.local_addr().unwrap()
-    }
-
     /// Sends all of it, in one segment if it is short.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         self.try_send(bytes)
