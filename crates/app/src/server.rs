@@ -19,7 +19,11 @@ use fanout::{Departure, Fanout};
 use front::Listening;
 use jiff::Timestamp;
 use mount::{Delivery, Mounts, Stopped};
-use observe::{Mutex, log::LogHandle, task};
+use observe::{
+    Mutex,
+    log::{Format, LogHandle},
+    task,
+};
 use sd_notify::NotifyState;
 use tokio::sync::{mpsc, watch};
 
@@ -124,10 +128,14 @@ pub(crate) fn run(invocation: Invocation) -> u8 {
     if daemon::is_child() {
         daemon::detach();
     }
+    let (json, path) = (invocation.overrides.json_logs, invocation.config.clone());
     match start_and_serve(invocation) {
         Ok(code) => code,
         Err(error) => {
-            let log = observe::log::start(observe::log::Settings::default());
+            // The last words go to the terminal, in the shape that whoever reads it expects.
+            let json = json.unwrap_or_else(|| Loaded::read(&path).is_ok_and(|loaded| loaded.config.log.json));
+            let format = if json { Format::Json } else { Format::Text };
+            let log = observe::log::start(observe::log::Settings { format, ..Default::default() });
             observe::emit(Fatal { error: &error.to_string() });
             if let Ok(log) = log {
                 log.flush(Duration::from_secs(1));

@@ -85,8 +85,11 @@ impl Answer {
     /// 503 to credentials while too many others are being checked.
     #[must_use]
     pub fn too_many_logins() -> Self {
-        Self::text(StatusCode::SERVICE_UNAVAILABLE, "Too many logins at the moment, try again")
-            .with(header::RETRY_AFTER, HeaderValue::from_static("2"))
+        Self::text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Too many logins at the moment, try again",
+        )
+        .with(header::RETRY_AFTER, HeaderValue::from_static("2"))
     }
 
     /// With one more header.

@@ -99,7 +99,6 @@ async fn a_relay_that_ends_takes_its_mount_along() {
         if !connected {
             // The mount is kept for the relay's return, and goes all the same.
             server.play(vec![send("HTTP/1.0 404 Not Found\r\n\r\n")]);
-            world.mounts.stop_source(&name("/other"), Stopped::Kicked);
             world.pulls.restart(&name("/live")).await;
             world.until_phase("/live", Phase::Failed).await;
             assert!(world.live("/live").is_some());

@@ -72,7 +72,8 @@ impl Setup {
         self
     }
 
-    /// One more argument, behind `-config`, `-host` and `-port`.
+    /// One more argument, behind `-config`, `-host` and `-port`. With `-log-file` the lines of that file are not
+    /// those of [`Server::log`].
     #[must_use]
     pub(crate) fn arg(mut self, arg: &str) -> Self {
         self.args.push(arg.to_owned());
@@ -92,6 +93,8 @@ impl Setup {
             "tinyice.json",
             serde_json::to_string_pretty(&self.config).unwrap(),
         );
+        let log_file = self.args.windows(2).find(|pair| pair[0] == "-log-file");
+        let log_file = log_file.map(|pair| folder.file(&pair[1]));
         let mut child = Command::new(env!("CARGO_BIN_EXE_tinyice"))
             .arg("-config")
             .arg(&config)
@@ -115,7 +118,11 @@ impl Setup {
         };
         let began = Instant::now();
         loop {
-            let lines = server.log();
+            let mut lines = server.log();
+            let file = log_file
+                .as_ref()
+                .and_then(|file| std::fs::read_to_string(file).ok());
+            lines.extend(file.unwrap_or_default().lines().map(str::to_owned));
             if let Some(port) = lines.iter().find_map(|line| port_in(line)) {
                 server.port = port;
                 return Ok(server);

@@ -7,7 +7,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{Capture, Mp3, Server, Setup, Source, basic, get, until};
+use crate::harness::{Capture, Mp3, Program, Server, Setup, Source, basic, get, until};
 
 /// A user agent with everything that could break a line or drive a terminal.
 const AGENT: &str = "butt\x1b[31m\t\"1.40\" \u{202e}\u{2028}\u{85}\\n{}";
@@ -211,9 +211,25 @@ fn logins_go_to_a_file_of_their_own() {
 
 #[test]
 fn the_level_decides_what_is_written() {
-    let server = Server::setup().set("log", json!({ "level": "warn" })).try_start();
-    // Where it listens is said below that level, so the harness cannot wait for it.
-    assert!(server.is_err());
+    let folder = super::folder_with("{ \"setup_complete\": true, \"metrics_listen\": \"\", \"max_listener\": 1 }");
+    let port = Server::free_port();
+    let text = port.to_string();
+    for (level, warns) in [("warn", true), ("ERROR", false)] {
+        let args = ["-host", "127.0.0.1", "-port", &text, "-log-level", level];
+        let mut program = Program::start(&mut super::tinyice(folder.path(), &args));
+        until("a server", || {
+            assert!(program.is_running(), "{}", program.output());
+            std::net::TcpStream::connect(("127.0.0.1", port)).ok()
+        });
+        let (status, output) = program.terminate();
+        assert!(status.success());
+        assert_eq!(output.contains("\tWARN\t"), warns, "{level}: {output}");
+        assert!(!output.contains("\tINFO\t"), "{level}: {output}");
+    }
+    let server = Server::setup().arg("-log-level").arg("loud").start();
+    let warning = server.wait_for_log("loud");
+    assert!(warning.starts_with("Warning: "), "{warning}");
+    server.wait_for_log("\tINFO\t");
 }
 
 #[test]

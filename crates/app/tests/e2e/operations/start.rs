@@ -145,7 +145,7 @@ fn a_bad_file_is_refused_with_place_key_and_fix() {
             "tinyice.json:2:10: relays[1].url: expected ",
         ),
         ("{\n\"port\": \"8000\"\n\"hostname\": \"x\"}", "tinyice.json:3:1: "),
-        ("{ \"banned_ips\": [\"10.0.0.0/8\", \"10.0.0.999\"] }", "banned_ips[1]: "),
+        ("{ \"source_grace_seconds\": \"5\", \"users\": { \"a\": [] } }", "users.a: expected "),
         ("", "tinyice.json:1:1: "),
         ("not JSON at all", "tinyice.json:1:1: "),
         ("[]", "tinyice.json:1:1: "),
