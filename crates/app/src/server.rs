@@ -25,7 +25,7 @@ use observe::{
     task,
 };
 use sd_notify::NotifyState;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     banner::{self, Occasion},
@@ -307,7 +307,7 @@ async fn serve(start: Start) -> Result<u8, StartError> {
     service_manager::tell(&[NotifyState::Stopping]);
     let ended = tokio::select! {
         ended = tokio::time::timeout(SHUTDOWN, server.shut_down(stop, Some(doors), calls)) => ended,
-        second = signals.next() => {
+        second = signals.next_end() => {
             // The operator has no patience left.
             log.flush(Duration::from_millis(200));
             return Ok(second.exit_code());
@@ -358,12 +358,21 @@ fn keep_token(config: &Config, token: &str) {
     let _ = file.and_then(|mut file| writeln!(file, "{token}"));
 }
 
+/// What is told of listeners that delivery let go.
+enum Parting {
+    /// One of them left.
+    Listener(Departure),
+    /// Everything before this has been told.
+    All(oneshot::Sender<()>),
+}
+
 /// The parts of the running server.
 struct Server {
     context: Arc<Context>,
     configuration: Arc<Configuration>,
     fanout: Arc<Fanout>,
-    departures: Mutex<Option<mpsc::UnboundedReceiver<Departure>>>,
+    partings: mpsc::UnboundedSender<Parting>,
+    departures: Mutex<Option<mpsc::UnboundedReceiver<Parting>>>,
     log: LogHandle,
 }
 
@@ -378,12 +387,13 @@ impl Server {
         let now = Instant::now();
         let (configuration, config) = Configuration::new(loaded, invocation.overrides.clone());
         let configuration = Arc::new(configuration);
-        let (left, departures) = mpsc::unbounded_channel();
+        let (partings, departures) = mpsc::unbounded_channel();
+        let left = partings.clone();
         let fanout = Fanout::start(&fanout::Settings {
             threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             write_timeout: WRITE_TIMEOUT,
             // The receiver is only gone when the process ends.
-            departures: Arc::new(move |departure| drop(left.send(departure))),
+            departures: Arc::new(move |departure| drop(left.send(Parting::Listener(departure)))),
         })
         .map_err(system("cannot start delivery"))?;
         let fanout = Arc::new(fanout);
@@ -422,6 +432,7 @@ impl Server {
             context,
             configuration,
             fanout,
+            partings,
             departures: Mutex::new("server.departures", Some(departures)),
             log,
         })
@@ -434,8 +445,12 @@ impl Server {
         if let Some(mut departures) = self.departures.lock().take() {
             let mounts = Arc::clone(mounts);
             task::spawn("departures", (), async move {
-                while let Some(departure) = departures.recv().await {
-                    mounts.left(&departure, Instant::now());
+                while let Some(parting) = departures.recv().await {
+                    match parting {
+                        Parting::Listener(departure) => mounts.left(&departure, Instant::now()),
+                        // Whoever asked may have lost patience.
+                        Parting::All(seen) => drop(seen.send(())),
+                    }
                 }
             })
             .detach();
@@ -507,7 +522,7 @@ impl Server {
         tokio::select! {
             () = empty => {}
             () = tokio::time::sleep(time) => {}
-            _ = signals.next() => {}
+            _ = signals.next_end() => {}
         }
         self.context.stopping.store(true, Ordering::Relaxed);
         if tokio::time::timeout(SHUTDOWN, self.shut_down(stop, None, calls)).await.is_err() {
@@ -537,6 +552,11 @@ impl Server {
         };
         // A panic in any of them has been reported where it happened.
         let _ = tokio::join!(delivery, closed, calls);
+        let (all, seen) = oneshot::channel();
+        if self.partings.send(Parting::All(all)).is_ok() {
+            // An error means that the task which tells of listeners is gone, and with it what it had to tell.
+            let _ = seen.await;
+        }
     }
 }
 

@@ -79,4 +79,14 @@ impl Signals {
             }
         }
     }
+
+    /// The next one that asks for the end, whatever else comes before it.
+    pub(crate) async fn next_end(&mut self) -> Signal {
+        loop {
+            match self.next().await {
+                Signal::Reload | Signal::Reopen => {}
+                end => return end,
+            }
+        }
+    }
 }

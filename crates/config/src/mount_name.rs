@@ -54,8 +54,6 @@ const RESERVED_PATHS: &[&str] = &[
 
 /// Endings that name something derived from a mount, not a mount.
 const DERIVED_ENDINGS: &[&str] = &[
-    "/video",
-    "/_pcm",
     "/whep",
     "/poster.jpg",
     ".m3u8",
@@ -80,6 +78,7 @@ impl MountName {
             || RESERVED_PATHS.contains(&path)
             || segment_ts
             || DERIVED_ENDINGS.iter().any(|ending| path.ends_with(ending))
+            || legal.is_internal()
         {
             return Err(BadMountName::Reserved);
         }
@@ -125,7 +124,8 @@ impl MountName {
     /// Whether the server made this mount for its own use (`/x/video`, `/x/_pcm`): never listed.
     #[must_use]
     pub fn is_internal(&self) -> bool {
-        self.0.ends_with("/video") || self.0.ends_with("/_pcm")
+        // `/video` has no parent that it could belong to: somebody's mount may well be called that.
+        self.0.ends_with("/_pcm") || self.0.len() > "/video".len() && self.0.ends_with("/video")
     }
 }
 

@@ -67,6 +67,8 @@ pub struct Ring {
     oldest: AtomicU64,
     /// Readers before this number jump to it (a new run began).
     floor: AtomicU64,
+    /// Sequence number of the newest stream header, 0 when there is none (or it is the first chunk).
+    newest_header: AtomicU64,
     /// Bytes written since the ring was made.
     written: AtomicU64,
     closed: AtomicBool,
@@ -85,6 +87,7 @@ impl Ring {
             head: AtomicU64::new(0),
             oldest: AtomicU64::new(0),
             floor: AtomicU64::new(0),
+            newest_header: AtomicU64::new(0),
             written: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             bells: ArcSwap::from_pointee(Vec::new()),

@@ -50,7 +50,7 @@ impl Ring {
 
     /// Where a new listener starts: the sync point at or after `burst` bytes before the live edge; the live
     /// edge itself when the tail is stale or nothing can be started at. With a burst of 0 it is the newest
-    /// sync point.
+    /// sync point. What came before the newest stream header is another stream and not part of the burst.
     #[must_use]
     pub fn join(&self, burst: u64, now: Instant) -> u64 {
         let head = self.head();
@@ -61,7 +61,9 @@ impl Ring {
         if burst == 0 {
             return self.last_sync(head).unwrap_or(head);
         }
-        self.sync_from(self.seq_at(newest.end().saturating_sub(burst), head), head).unwrap_or(head)
+        let start = self.seq_at(newest.end().saturating_sub(burst), head);
+        let start = start.max(self.newest_header.load(Ordering::SeqCst));
+        self.sync_from(start, head).unwrap_or(head)
     }
 
     /// Where a reader that fell out of the window goes on: the first sync point in the newer half of what is
@@ -176,6 +178,17 @@ mod tests {
         assert!(header.header && !frames.header);
         assert_eq!(frames.preamble.as_ref().map(|p| &p.bytes[..]), Some(&b"head"[..]));
         assert!(Arc::ptr_eq(header.preamble.as_ref().unwrap(), frames.preamble.as_ref().unwrap()));
+    }
+
+    #[test]
+    fn a_burst_does_not_reach_into_the_stream_before() {
+        let now = Instant::now();
+        let (mut writer, ring) = Ring::new(Limits::for_burst(0));
+        for text in ["one", "two"] {
+            writer.push_header(Preamble { bytes: text.into(), chains: true }, now);
+            writer.push(Entry::frames("frame".into(), true), now);
+        }
+        assert_eq!(ring.join(65_536, now), 2);
     }
 
     #[test]

@@ -64,6 +64,8 @@ impl Writer {
         let preamble = Arc::new(preamble);
         self.preamble = Some(Arc::clone(&preamble));
         let entry = Entry { bytes, sync: true, duration: Duration::ZERO };
+        // Before the head moves, so that nobody who sees the header starts before it.
+        self.ring.newest_header.store(self.head, Ordering::SeqCst);
         self.append(entry, Some(preamble), true, now);
     }
 

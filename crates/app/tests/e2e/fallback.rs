@@ -43,12 +43,18 @@ fn marks(bytes: &[u8]) -> String {
 
 /// Waits until a listener has heard these sources one after the other, and gives all that it heard.
 fn wait_for_marks(listener: &Capture, expected: &str) -> Vec<u8> {
-    until(&format!("sources {expected}, heard {}", marks(&listener.bytes())), || {
-        let bytes = listener.bytes();
-        let heard = marks(&bytes);
-        assert!(!listener.has_ended() && expected.starts_with(&heard), "{heard} instead of {expected}");
-        (heard == expected).then_some(bytes)
-    })
+    until(
+        &format!("sources {expected}, heard {}", marks(&listener.bytes())),
+        || {
+            let bytes = listener.bytes();
+            let heard = marks(&bytes);
+            assert!(
+                !listener.has_ended() && expected.starts_with(&heard),
+                "{heard} instead of {expected}"
+            );
+            (heard == expected).then_some(bytes)
+        },
+    )
 }
 
 /// Panics when frames of one source are not in order. At a move some may be left out or, by the burst, come again.
@@ -74,12 +80,20 @@ fn listeners_hear_the_fallback_at_once_and_return_when_it_has_settled() {
     wait_for_marks(&listener, "ab");
     assert!(ended.elapsed() < AT_ONCE, "{:?}", ended.elapsed());
     server.wait_for_log("Primary stream down, falling back");
-    assert_eq!(server.status_of("/b").unwrap()["listeners"], 1, "counted where it is fed");
+    assert_eq!(
+        server.status_of("/b").unwrap()["listeners"],
+        1,
+        "counted where it is fed"
+    );
 
     let back = Instant::now();
     let _a = feed(&server, "/a", 'c');
     let fresh = Capture::start(&server, "/a", "");
-    assert_eq!(fresh.head.get("X-Stream-Status"), Some("primary"), "who comes now needs no fallback");
+    assert_eq!(
+        fresh.head.get("X-Stream-Status"),
+        Some("primary"),
+        "who comes now needs no fallback"
+    );
     let bytes = wait_for_marks(&listener, "abc");
     assert!(back.elapsed() >= SETTLE, "{:?}", back.elapsed());
     check_order(&bytes);
@@ -106,7 +120,11 @@ fn a_source_that_flaps_does_not_draw_listeners_back() {
         listener.wait_for(listener.len() + 8_000);
         drop(flap);
         server.wait_for_no_mount("/a");
-        assert!(up.elapsed() < SETTLE, "the machine is too slow to flap: {:?}", up.elapsed());
+        assert!(
+            up.elapsed() < SETTLE,
+            "the machine is too slow to flap: {:?}",
+            up.elapsed()
+        );
     }
     assert_eq!(marks(&listener.bytes()), "b");
     check_order(&listener.bytes());
@@ -135,14 +153,24 @@ fn a_dead_mount_with_a_live_fallback_plays() {
     assert_eq!(get(server.address(), "/a", "").status(), 404);
     let _b = feed(&server, "/b", 'b');
     let listener = Listener::open(&server, "/a", "");
-    assert_eq!((listener.head.status, listener.head.get("X-Stream-Status")), (200, Some("fallback")));
+    assert_eq!(
+        (listener.head.status, listener.head.get("X-Stream-Status")),
+        (200, Some("fallback"))
+    );
     let mut probe = server.connect();
     probe.send("HEAD /a HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
     let head = probe.head();
-    assert_eq!((head.status, head.get("X-Stream-Status")), (200, Some("fallback")));
+    assert_eq!(
+        (head.status, head.get("X-Stream-Status")),
+        (200, Some("fallback"))
+    );
     let playlist = get(server.address(), "/a.m3u", "");
     assert_eq!(playlist.status(), 200);
-    assert!(playlist.text().ends_with("/a\n"), "the bookmark stays on the mount itself: {}", playlist.text());
+    assert!(
+        playlist.text().ends_with("/a\n"),
+        "the bookmark stays on the mount itself: {}",
+        playlist.text()
+    );
 }
 
 #[test]
@@ -170,7 +198,11 @@ fn loops_are_refused_and_never_followed() {
         assert_eq!(answer.status(), 400, "{mount} to {fallback}: {}", answer.text());
         assert!(answer.text().contains("loop") && answer.text().contains("<return>0</return>"));
     }
-    assert_eq!(server.config()["fallback_mounts"], json!({ "/a": "/b", "/b": "/c" }), "and nothing was saved");
+    assert_eq!(
+        server.config()["fallback_mounts"],
+        json!({ "/a": "/b", "/b": "/c" }),
+        "and nothing was saved"
+    );
 
     // A file may hold one all the same.
     server.edit_config(|config| config["fallback_mounts"] = json!({ "/a": "/b", "/b": "/a" }));
@@ -190,7 +222,15 @@ fn loops_are_refused_and_never_followed() {
 fn adts(count: usize) -> Vec<u8> {
     const LENGTH: usize = 200;
     let mut frame = vec![0x55; LENGTH];
-    frame[..7].copy_from_slice(&[0xff, 0xf1, 0x50, 0x80, (LENGTH >> 3) as u8, ((LENGTH & 7) << 5) as u8 | 0x1f, 0xfc]);
+    frame[..7].copy_from_slice(&[
+        0xff,
+        0xf1,
+        0x50,
+        0x80,
+        (LENGTH >> 3) as u8,
+        ((LENGTH & 7) << 5) as u8 | 0x1f,
+        0xfc,
+    ]);
     frame.repeat(count)
 }
 
@@ -207,12 +247,19 @@ fn a_fallback_of_another_format_is_no_fallback_for_those_who_listen() {
     server.wait_for_log("Fallback has another format, listeners cannot be moved to it");
     other.send(adts(200));
     let fresh = Listener::open(&server, "/a", "");
-    assert_eq!((fresh.head.status, fresh.head.get("Content-Type")), (200, Some("audio/aac")));
+    assert_eq!(
+        (fresh.head.status, fresh.head.get("Content-Type")),
+        (200, Some("audio/aac"))
+    );
 
     // The connection was held for the return of something that it can play.
     let _a = feed(&server, "/a", 'c');
     check_order(&wait_for_marks(&listener, "ac"));
-    assert_eq!(server.log_with("Fallback has another format").len(), 1, "said once");
+    assert_eq!(
+        server.log_with("Fallback has another format").len(),
+        1,
+        "said once"
+    );
 }
 
 #[test]
@@ -265,7 +312,9 @@ fn who_finds_no_place_on_the_fallback_is_let_go_without_a_word() {
         listener.wait_for(10_000);
     }
     drop(a);
-    let gone = until("one of them let go", || listeners.iter().find(|listener| listener.has_ended()));
+    let gone = until("one of them let go", || {
+        listeners.iter().find(|listener| listener.has_ended())
+    });
     assert_eq!(marks(&gone.bytes()), "a");
     assert_eq!(gone.len() % FRAME, 0, "the last byte is audio");
     let stays = until("the other on the fallback", || {
@@ -289,11 +338,20 @@ fn clients_are_moved_by_hand() {
     ] {
         let answer = server.admin(&format!("moveclients?{query}"));
         assert_eq!(answer.status(), 400, "{query}");
-        assert!(answer.text().contains(&format!("<message>{message}</message><return>0</return>")), "{query}");
+        assert!(
+            answer
+                .text()
+                .contains(&format!("<message>{message}</message><return>0</return>")),
+            "{query}"
+        );
     }
     let answer = server.admin("moveclients?mount=/a&destination=/b");
     assert_eq!(answer.status(), 200);
-    assert!(answer.text().contains("<message>Clients moved from /a to /b</message><return>1</return>"));
+    assert!(
+        answer
+            .text()
+            .contains("<message>Clients moved from /a to /b</message><return>1</return>")
+    );
     check_order(&wait_for_marks(&listener, "ab"));
 }
 
@@ -308,11 +366,30 @@ fn a_decoder_does_not_notice_the_move() {
     let tone = |hertz: u32| {
         let file = folder.file(&format!("{hertz}.mp3"));
         let input = format!("sine=frequency={hertz}:sample_rate=44100:duration=20");
-        let encode = ["-f", "lavfi", "-i", &input, "-ac", "2", "-c:a", "libmp3lame", "-b:a", "128k"];
+        let encode = [
+            "-f",
+            "lavfi",
+            "-i",
+            &input,
+            "-ac",
+            "2",
+            "-c:a",
+            "libmp3lame",
+            "-b:a",
+            "128k",
+        ];
         // The decoder of the whole capture would rightly miss the bits that a frame borrowed from the one before.
-        let plain = ["-reservoir", "0", "-write_xing", "0", "-id3v2_version", "0", "-f", "mp3"];
-        let mut encoder =
-            Program::start(ffmpeg(&encode).args(plain).arg(&file).stdin(Stdio::null()));
+        let plain = [
+            "-reservoir",
+            "0",
+            "-write_xing",
+            "0",
+            "-id3v2_version",
+            "0",
+            "-f",
+            "mp3",
+        ];
+        let mut encoder = Program::start(ffmpeg(&encode).args(plain).arg(&file).stdin(Stdio::null()));
         let (status, output) = encoder.wait();
         assert!(status.success(), "{output}");
         std::fs::read(file).unwrap()
@@ -323,7 +400,11 @@ fn a_decoder_does_not_notice_the_move() {
         let stop = source.wire.try_clone();
         let thread = std::thread::spawn(move || {
             let _source = source;
-            Pacer { rate: 32_000, piece: 4_000 }.write(&audio, stream);
+            Pacer {
+                rate: 32_000,
+                piece: 4_000,
+            }
+            .write(&audio, stream);
         });
         (stop, thread)
     };
@@ -348,9 +429,23 @@ fn a_decoder_does_not_notice_the_move() {
     // Both tones are in it: what a filter leaves of one is far above silence.
     for hertz in [440, 880] {
         let filter = format!("bandpass=frequency={hertz}:width_type=h:width=20,volumedetect");
-        let args = ["-nostdin", "-hide_banner", "-f", "mp3", "-i", &heard, "-af", &filter, "-f", "null", "-"];
+        let args = [
+            "-nostdin",
+            "-hide_banner",
+            "-f",
+            "mp3",
+            "-i",
+            &heard,
+            "-af",
+            &filter,
+            "-f",
+            "null",
+            "-",
+        ];
         let (_, output) = Program::start(std::process::Command::new("ffmpeg").args(args)).wait();
-        let level = output.split_once("max_volume: ").and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
+        let level = output
+            .split_once("max_volume: ")
+            .and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
         let level: f64 = level.unwrap_or_else(|| panic!("{output}"));
         assert!(level > -30.0, "{hertz} Hz at {level} dB");
     }

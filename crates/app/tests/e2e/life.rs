@@ -24,8 +24,17 @@ fn on_air(server: &Server, mount: &str, frames: &mut Mp3) -> (Source, Vec<u8>) {
 
 /// Panics unless `heard` is the end of `sent`, from the beginning of a frame on.
 fn check_end_of(sent: &[u8], heard: &[u8]) {
-    assert!(!heard.is_empty() && heard.len().is_multiple_of(FRAME), "{} bytes", heard.len());
-    assert!(sent.ends_with(heard), "heard {:?}\nof {:?}", numbers(heard), numbers(sent));
+    assert!(
+        !heard.is_empty() && heard.len().is_multiple_of(FRAME),
+        "{} bytes",
+        heard.len()
+    );
+    assert!(
+        sent.ends_with(heard),
+        "heard {:?}\nof {:?}",
+        numbers(heard),
+        numbers(sent)
+    );
 }
 
 fn listeners_of(server: &Server, mount: &str) -> i64 {
@@ -38,12 +47,21 @@ fn a_source_that_blinks_keeps_its_listeners() {
     let (source, mut sent) = on_air(&server, "/live", &mut Mp3::new('a'));
     let listener = Capture::start(&server, "/live", "");
     listener.wait_for(10_000);
-    assert_eq!(server.admin("metadata?mount=/live&mode=updinfo&song=Still%20here").status(), 200);
+    assert_eq!(
+        server
+            .admin("metadata?mount=/live&mode=updinfo&song=Still%20here")
+            .status(),
+        200
+    );
 
     drop(source);
     server.wait_for_log("Source disconnected");
     assert_eq!(listeners_of(&server, "/live"), 1, "the mount waits");
-    assert_eq!(Listener::open(&server, "/live", "").head.status, 200, "and can be joined");
+    assert_eq!(
+        Listener::open(&server, "/live", "").head.status,
+        200,
+        "and can be joined"
+    );
 
     let mut again = Source::open(&server, "/live");
     let more = Mp3::new('b').bytes(30_000);
@@ -54,11 +72,19 @@ fn a_source_that_blinks_keeps_its_listeners() {
         let heard = listener.bytes();
         sent.ends_with(&heard).then_some(heard)
     });
-    assert!(heard.len() > due - 20_000, "the connection heard both sources: {}", heard.len());
+    assert!(
+        heard.len() > due - 20_000,
+        "the connection heard both sources: {}",
+        heard.len()
+    );
     check_end_of(&sent, &heard);
     assert!(!listener.has_ended());
     assert_eq!(server.title_of("/live"), "Still here");
-    assert_eq!(server.status_of("/live").unwrap()["listener_peak"], 2, "counters survive");
+    assert_eq!(
+        server.status_of("/live").unwrap()["listener_peak"],
+        2,
+        "counters survive"
+    );
 }
 
 #[test]
@@ -80,7 +106,11 @@ fn the_end_of_a_source_is_audio() {
         assert_eq!((gone.status(), gone.text().trim()), (404, "404 page not found"));
         let second = on_air(&server, "/live", &mut Mp3::new('b'));
         let status = server.status_of("/live").unwrap();
-        assert_eq!((&status["listener_peak"], &status["title"]), (&json!(0), &json!("")), "nothing survives the end");
+        assert_eq!(
+            (&status["listener_peak"], &status["title"]),
+            (&json!(0), &json!("")),
+            "nothing survives the end"
+        );
         drop(second);
     }
 }
@@ -94,24 +124,39 @@ fn listeners_are_kicked_one_by_one() {
     server.wait_for_mount("/other");
     let staying = Capture::start(&server, "/other", "");
     let leaving: Vec<_> = (0..3).map(|_| Capture::start(&server, "/live", "")).collect();
-    until("three listeners", || (listeners_of(&server, "/live") == 3).then_some(()));
+    until("three listeners", || {
+        (listeners_of(&server, "/live") == 3).then_some(())
+    });
 
     let clients = server.admin("listclients?mount=/live").text();
-    let ids: Vec<&str> = clients.split("<ID>").skip(1).filter_map(|rest| rest.split('<').next()).collect();
+    let ids: Vec<&str> = clients
+        .split("<ID>")
+        .skip(1)
+        .filter_map(|rest| rest.split('<').next())
+        .collect();
     assert_eq!(ids.len(), 3, "{clients}");
     let foreign = server.admin(&format!("killclient?mount=/other&id={}", ids[0]));
-    assert!(foreign.text().contains("not found"), "ids count on their own mount only: {}", foreign.text());
+    assert!(
+        foreign.text().contains("not found"),
+        "ids count on their own mount only: {}",
+        foreign.text()
+    );
     for (id, left) in ids.iter().zip([2, 1, 0]) {
         let answer = server.admin(&format!("killclient?mount=/live&id={id}"));
         assert_eq!(answer.status(), 200);
-        assert!(answer.text().contains(&format!("<message>Client {id} removed</message><return>1</return>")));
+        assert!(answer.text().contains(&format!(
+            "<message>Client {id} removed</message><return>1</return>"
+        )));
         until("its connection closed", || {
             (leaving.iter().filter(|listener| !listener.has_ended()).count() == left).then_some(())
         });
     }
     let again = server.admin(&format!("killclient?mount=/live&id={}", ids[0]));
     assert_eq!(again.status(), 200);
-    assert!(again.text().contains(&format!("<message>Client {} not found</message><return>0</return>", ids[0])));
+    assert!(again.text().contains(&format!(
+        "<message>Client {} not found</message><return>0</return>",
+        ids[0]
+    )));
     for listener in &leaving {
         numbers(&listener.bytes());
     }
@@ -126,7 +171,13 @@ fn a_killed_source_leaves_at_once() {
     let listener = Capture::start(&server, "/live", "");
     listener.wait_for(10_000);
     let answer = server.admin("killsource?mount=/live");
-    assert!(answer.text().contains("<message>Source Removed</message><return>1</return>"), "{}", answer.text());
+    assert!(
+        answer
+            .text()
+            .contains("<message>Source Removed</message><return>1</return>"),
+        "{}",
+        answer.text()
+    );
     assert!(source.wire.rest().is_empty(), "nothing is written to a source");
     check_end_of(&sent, &listener.wait_for_end());
     assert!(server.status_of("/live").is_none(), "there is no grace for it");
@@ -136,7 +187,9 @@ fn a_killed_source_leaves_at_once() {
 
 #[test]
 fn a_disabled_mount_is_closed_to_both_sides() {
-    let server = Server::setup().set("fallback_mounts", json!({ "/backed": "/other" })).start();
+    let server = Server::setup()
+        .set("fallback_mounts", json!({ "/backed": "/other" }))
+        .start();
     let (mut source, _) = on_air(&server, "/live", &mut Mp3::new('a'));
     let (mut backed, _) = on_air(&server, "/backed", &mut Mp3::new('b'));
     let _other = Feeder::start(&server, "/other", 'c');
@@ -148,16 +201,30 @@ fn a_disabled_mount_is_closed_to_both_sides() {
 
     server.edit_config(|config| config["disabled_mounts"] = json!({ "/live": true, "/backed": true }));
     assert!(server.reload());
-    assert!(source.wire.rest().is_empty() && backed.wire.rest().is_empty(), "both sources are cut");
+    assert!(
+        source.wire.rest().is_empty() && backed.wire.rest().is_empty(),
+        "both sources are cut"
+    );
     numbers(&listener.wait_for_end());
     for mount in ["/live", "/backed"] {
         let refused = get(server.address(), mount, "");
-        assert_eq!((refused.status(), refused.text().trim()), (403, "Forbidden"), "{mount}");
+        assert_eq!(
+            (refused.status(), refused.text().trim()),
+            (403, "Forbidden"),
+            "{mount}"
+        );
         let refused = Source::try_with(&server, mount, "").err().unwrap();
-        assert_eq!((refused.status(), refused.text().trim()), (403, "Forbidden"), "{mount}");
+        assert_eq!(
+            (refused.status(), refused.text().trim()),
+            (403, "Forbidden"),
+            "{mount}"
+        );
     }
     until("the listener with a fallback on it", || {
-        numbers(&moved.bytes()).iter().any(|(mark, _)| *mark == 'c').then_some(())
+        numbers(&moved.bytes())
+            .iter()
+            .any(|(mark, _)| *mark == 'c')
+            .then_some(())
     });
 
     server.edit_config(|config| config["disabled_mounts"] = json!({ "/live": false }));
@@ -168,7 +235,10 @@ fn a_disabled_mount_is_closed_to_both_sides() {
 
 fn two_mounts(setup: Setup) -> (Server, [Feeder; 2]) {
     let server = setup.start();
-    let feeders = [Feeder::start(&server, "/a", 'a'), Feeder::start(&server, "/b", 'b')];
+    let feeders = [
+        Feeder::start(&server, "/a", 'a'),
+        Feeder::start(&server, "/b", 'b'),
+    ];
     server.wait_for_mount("/a");
     server.wait_for_mount("/b");
     (server, feeders)
@@ -176,7 +246,11 @@ fn two_mounts(setup: Setup) -> (Server, [Feeder; 2]) {
 
 fn check_full(server: &Server, mount: &str) {
     let full = get(server.address(), mount, "");
-    assert_eq!((full.status(), full.text().trim()), (503, "Server Full"), "{mount}");
+    assert_eq!(
+        (full.status(), full.text().trim()),
+        (503, "Server Full"),
+        "{mount}"
+    );
     assert_eq!(full.head.get("Retry-After"), Some("30"));
     assert_eq!(full.head.get("Access-Control-Allow-Origin"), Some("*"));
 }
@@ -184,36 +258,51 @@ fn check_full(server: &Server, mount: &str) {
 #[test]
 fn the_limit_of_listeners_is_the_servers() {
     let (server, _feeders) = two_mounts(Server::setup().set("max_listeners", 10).strict_loopback());
-    let mut listeners: Vec<_> =
-        (0..10).map(|index| Listener::open(&server, ["/a", "/b"][index % 2], "")).collect();
+    let mut listeners: Vec<_> = (0..10)
+        .map(|index| Listener::open(&server, ["/a", "/b"][index % 2], ""))
+        .collect();
     assert!(listeners.iter().all(|listener| listener.head.status == 200));
     check_full(&server, "/a");
     check_full(&server, "/b");
-    let probe = format!("HEAD /a HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", server.address());
+    let probe = format!(
+        "HEAD /a HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+        server.address()
+    );
     let mut wire = server.connect();
     wire.send(probe);
     assert_eq!(wire.head().status, 200, "a probe is no listener");
 
     drop(listeners.pop());
-    until("the free place", || (Listener::open(&server, "/a", "").head.status == 200).then_some(()));
+    until("the free place", || {
+        (Listener::open(&server, "/a", "").head.status == 200).then_some(())
+    });
     server.edit_config(|config| config["max_listeners"] = json!(-1));
     assert!(server.reload());
     let more: Vec<_> = (0..20).map(|_| Listener::open(&server, "/a", "")).collect();
-    assert!(more.iter().all(|listener| listener.head.status == 200), "negative is no limit");
+    assert!(
+        more.iter().all(|listener| listener.head.status == 200),
+        "negative is no limit"
+    );
 }
 
 #[test]
 fn a_mount_and_an_address_may_have_limits_of_their_own() {
     let setup = Server::setup().set("advanced_mounts", json!({ "/a": { "max_listeners": 2 } }));
     let (server, _feeders) = two_mounts(setup.strict_loopback());
-    let _two = [Capture::start(&server, "/a", ""), Capture::start(&server, "/a", "")];
+    let _two = [
+        Capture::start(&server, "/a", ""),
+        Capture::start(&server, "/a", ""),
+    ];
     check_full(&server, "/a");
     let _other = Capture::start(&server, "/b", "");
     let limit = server.admin("stats?mount=/a").text();
     assert!(limit.contains("<max_listeners>2</max_listeners>"), "{limit}");
 
     let (server, _feeders) = two_mounts(Server::setup().set("max_listeners_per_ip", 3).strict_loopback());
-    let _three: Vec<_> = ["/a", "/b", "/a"].iter().map(|mount| Capture::start(&server, mount, "")).collect();
+    let _three: Vec<_> = ["/a", "/b", "/a"]
+        .iter()
+        .map(|mount| Capture::start(&server, mount, ""))
+        .collect();
     check_full(&server, "/b");
 }
 
@@ -260,7 +349,10 @@ fn only_one_of_two_sources_gets_the_mount() {
         server.wait_for_mount(&mount);
         let listener = Capture::start(&server, &mount, "");
         let heard = numbers(&listener.wait_for(10_000));
-        assert!(heard.iter().all(|(mark, _)| *mark == winner), "{mount}: {heard:?}");
+        assert!(
+            heard.iter().all(|(mark, _)| *mark == winner),
+            "{mount}: {heard:?}"
+        );
     }
 }
 
@@ -275,11 +367,16 @@ fn an_encoder_that_comes_back_replaces_its_dead_self() {
     server.wait_for_mount("/live");
     let listener = Capture::start(&server, "/live", "");
     let busy = Source::try_with(&server, "/live", agent).err().unwrap();
-    assert_eq!((busy.status(), busy.text().trim()), (403, "Mount already has an active source"));
+    assert_eq!(
+        (busy.status(), busy.text().trim()),
+        (403, "Mount already has an active source")
+    );
     server.wait_for_log("Source rejected: mount already has an active source");
 
     let mut new = until("the return after 5 s of silence", || {
-        let other = Source::try_with(&server, "/live", "User-Agent: somebody else\r\n").err().unwrap();
+        let other = Source::try_with(&server, "/live", "User-Agent: somebody else\r\n")
+            .err()
+            .unwrap();
         assert_eq!(other.status(), 403, "nobody else gets the mount");
         Source::try_with(&server, "/live", agent).ok()
     });
@@ -289,7 +386,10 @@ fn an_encoder_that_comes_back_replaces_its_dead_self() {
     until("the new source on the air", || {
         let next = Capture::start(&server, "/live", "");
         let heard = next.wait_for(FRAME);
-        numbers(&heard).first().is_some_and(|(mark, _)| *mark == 'b').then_some(())
+        numbers(&heard)
+            .first()
+            .is_some_and(|(mark, _)| *mark == 'b')
+            .then_some(())
     });
     // Whether the old listener was kept or let go, it heard nothing but frames.
     numbers(&listener.bytes());
@@ -308,7 +408,10 @@ fn a_silent_source_is_given_up() {
     let server = Server::setup()
         .set("source_timeout_seconds", 2)
         .set("source_grace_seconds", 0)
-        .set("advanced_mounts", json!({ "/patient": { "source_timeout_seconds": 60 } }))
+        .set(
+            "advanced_mounts",
+            json!({ "/patient": { "source_timeout_seconds": 60 } }),
+        )
         .start();
     let mut frames = Mp3::new('a');
     let (mut silent, _) = on_air(&server, "/silent", &mut frames);

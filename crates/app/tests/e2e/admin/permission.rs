@@ -4,7 +4,8 @@ use serde_json::json;
 
 use super::check_response;
 use crate::harness::{
-    ADMIN, Capture, Feeder, SOURCE_PASSWORD, Server, Source, basic, get, hash, post, request, source_auth, until,
+    ADMIN, Capture, Feeder, SOURCE_PASSWORD, Server, Source, basic, get, hash, post, request, source_auth,
+    until,
 };
 
 fn header(user: &str, password: &str) -> String {
@@ -28,7 +29,9 @@ fn house() -> (Server, Vec<Feeder>) {
     let open = |mount: &str, password: &str| {
         let mut wire = server.connect();
         let auth = header("source", password);
-        wire.send(format!("SOURCE {mount} HTTP/1.0\r\n{auth}Content-Type: audio/mpeg\r\n\r\n"));
+        wire.send(format!(
+            "SOURCE {mount} HTTP/1.0\r\n{auth}Content-Type: audio/mpeg\r\n\r\n"
+        ));
         let head = wire.head();
         assert_eq!(head.status, 200, "{mount} with {password}");
         let feeder = Feeder::run(Source { wire }, crate::harness::Mp3::new('a'), 1.0);
@@ -70,7 +73,11 @@ fn titles_are_set_by_the_source_and_by_accounts_of_the_mount() {
         ("/nowhere", "source", SOURCE_PASSWORD, 404),
     ];
     for (index, (mount, user, password, expected)) in cases.into_iter().enumerate() {
-        let auth = if password.is_empty() { String::new() } else { header(user, password) };
+        let auth = if password.is_empty() {
+            String::new()
+        } else {
+            header(user, password)
+        };
         let what = format!("{mount} by {user:?} with {password:?}");
         let target = format!("/admin/metadata?mount={mount}&mode=updinfo&song=Song%20{index}");
         let by_get = get(server.address(), &target, &auth);
@@ -82,7 +89,11 @@ fn titles_are_set_by_the_source_and_by_accounts_of_the_mount() {
             200 => assert_eq!(server.title_of(mount), format!("Song {index}"), "{what}"),
             404 => check_response(&by_get, 404, "No such mount", false),
             401 => {
-                assert_eq!(by_get.head.get("WWW-Authenticate"), Some("Basic realm=\"TinyIce\""), "{what}");
+                assert_eq!(
+                    by_get.head.get("WWW-Authenticate"),
+                    Some("Basic realm=\"TinyIce\""),
+                    "{what}"
+                );
                 assert_eq!(by_get.head.get("Location"), None);
             }
             _ => assert_ne!(server.title_of(mount), format!("Song {index}"), "{what}"),
@@ -98,21 +109,45 @@ fn what_is_missing_in_an_update_is_named() {
         ("mount=/live&mode=updinfo", 400, "Missing parameter: song", false),
         ("mount=/live&mode=fadeout&song=x", 200, "No such action", false),
         ("mount=/live&song=x", 200, "Metadata update successful", true),
-        ("mount=/live&song=x&album=y&anything", 200, "Metadata update successful", true),
+        (
+            "mount=/live&song=x&album=y&anything",
+            200,
+            "Metadata update successful",
+            true,
+        ),
     ] {
-        let reply = get(server.address(), &format!("/admin/metadata?{query}"), &source_auth());
+        let reply = get(
+            server.address(),
+            &format!("/admin/metadata?{query}"),
+            &source_auth(),
+        );
         check_response(&reply, status, message, done);
     }
-    let old = format!("GET /admin/metadata?mount=/live&song=Old HTTP/1.0\r\n{}\r\n", source_auth());
-    assert_eq!(request(server.address(), old).status(), 200, "HTTP/1.0 without a host");
+    let old = format!(
+        "GET /admin/metadata?mount=/live&song=Old HTTP/1.0\r\n{}\r\n",
+        source_auth()
+    );
+    assert_eq!(
+        request(server.address(), old).status(),
+        200,
+        "HTTP/1.0 without a host"
+    );
     assert_eq!(server.title_of("/live"), "Old");
     let shoutcast = |query: &str| get(server.address(), &format!("/admin.cgi?{query}"), "");
     let target = format!("mode=updinfo&pass={SOURCE_PASSWORD}&song=From+Shoutcast&mount=/live");
     let reply = shoutcast(&target);
     assert_eq!(reply.status(), 200, "{reply:?}");
-    assert!(reply.head.get("Content-Type").is_some_and(|kind| kind.starts_with("text/html")));
+    assert!(
+        reply
+            .head
+            .get("Content-Type")
+            .is_some_and(|kind| kind.starts_with("text/html"))
+    );
     assert_eq!(server.title_of("/live"), "From Shoutcast");
-    assert_eq!(shoutcast("mode=updinfo&pass=wrong&song=x&mount=/live").status(), 401);
+    assert_eq!(
+        shoutcast("mode=updinfo&pass=wrong&song=x&mount=/live").status(),
+        401
+    );
 }
 
 #[test]
@@ -155,21 +190,30 @@ fn commands_need_the_right_to_the_mount() {
     }
     // Somebody with one mount sees that mount.
     for command in ["stats", "listmounts"] {
-        let seen = super::read_xml(&get(server.address(), &format!("/admin/{command}"), &dj), super::mounts);
+        let seen = super::read_xml(
+            &get(server.address(), &format!("/admin/{command}"), &dj),
+            super::mounts,
+        );
         assert_eq!(seen, ["/dj"], "{command}");
     }
-    assert_eq!(get(server.address(), "/admin/streamlist.txt", &dj).text(), "/dj\r\n");
+    assert_eq!(
+        get(server.address(), "/admin/streamlist.txt", &dj).text(),
+        "/dj\r\n"
+    );
 }
 
 #[test]
 fn guessing_is_locked_out_and_listening_goes_on() {
-    let server = Server::setup().set("trusted_proxies", json!(["127.0.0.1"])).start();
+    let server = Server::setup()
+        .set("trusted_proxies", json!(["127.0.0.1"]))
+        .start();
     let _feeder = Feeder::start(&server, "/live", 'a');
     server.wait_for_mount("/live");
     let from = |ip: &str| format!("X-Forwarded-For: {ip}\r\n");
     let (guesser, other) = (from("192.0.2.66"), from("192.0.2.67"));
     let listener = Capture::start(&server, "/live", &guesser);
-    let title = |headers: String| get(server.address(), "/admin/metadata?mount=/live&song=x", &headers).status();
+    let title =
+        |headers: String| get(server.address(), "/admin/metadata?mount=/live&song=x", &headers).status();
 
     // Without credentials nothing is counted, and a success clears the count.
     for _ in 0..10 {
@@ -190,8 +234,20 @@ fn guessing_is_locked_out_and_listening_goes_on() {
         assert_eq!(title(guesser.clone() + &header("source", "guess")), 401);
     }
     server.wait_for_log("locked out for 15 minutes");
-    assert_eq!(title(guesser.clone() + &source_auth()), 401, "now even the right password is refused");
-    assert_eq!(get(server.address(), "/admin/stats", &(guesser.clone() + &Server::admin_auth())).status(), 401);
+    assert_eq!(
+        title(guesser.clone() + &source_auth()),
+        401,
+        "now even the right password is refused"
+    );
+    assert_eq!(
+        get(
+            server.address(),
+            "/admin/stats",
+            &(guesser.clone() + &Server::admin_auth())
+        )
+        .status(),
+        401
+    );
     let refused = {
         let mut wire = server.connect();
         wire.send(format!("SOURCE /mine HTTP/1.0\r\n{guesser}{}\r\n", source_auth()));
@@ -216,7 +272,9 @@ fn wrong_source_passwords_count_too() {
     let server = Server::setup().strict_loopback().start();
     let attempt = |auth: &str| {
         let mut wire = server.connect();
-        wire.send(format!("SOURCE /live HTTP/1.0\r\nContent-Length: 0\r\n{auth}\r\n"));
+        wire.send(format!(
+            "SOURCE /live HTTP/1.0\r\nContent-Length: 0\r\n{auth}\r\n"
+        ));
         wire.head().status
     };
     for _ in 0..20 {
@@ -232,13 +290,20 @@ fn wrong_source_passwords_count_too() {
 
 #[test]
 fn scanners_are_noticed_and_others_are_not() {
-    let server = Server::setup().set("trusted_proxies", json!(["127.0.0.1"])).start();
+    let server = Server::setup()
+        .set("trusted_proxies", json!(["127.0.0.1"]))
+        .start();
     let _feeder = Feeder::start(&server, "/live", 'a');
     server.wait_for_mount("/live");
-    let ask = |ip: &str, path: &str| get(server.address(), path, &format!("X-Forwarded-For: {ip}\r\n")).status();
+    let ask =
+        |ip: &str, path: &str| get(server.address(), path, &format!("X-Forwarded-For: {ip}\r\n")).status();
     for number in 0..40 {
         assert_eq!(ask("192.0.2.1", &format!("/icon{number}.png")), 404);
-        assert_eq!(ask("192.0.2.2", "/gone"), 404, "the same path again and again is a player that waits");
+        assert_eq!(
+            ask("192.0.2.2", "/gone"),
+            404,
+            "the same path again and again is a player that waits"
+        );
     }
     for number in 0..25 {
         assert_eq!(ask("192.0.2.3", &format!("/probe{number}")), 404);

@@ -57,23 +57,44 @@ impl Icecast {
             assert!(program.is_running(), "{}", program.output());
             std::net::TcpStream::connect(address).ok()
         });
-        Self { address, _program: program, _folder: folder }
+        Self {
+            address,
+            _program: program,
+            _folder: folder,
+        }
     }
 
     fn status(&self) -> Value {
         let reply = request(self.address, "GET /status-json.xsl HTTP/1.0\r\n\r\n");
         // Before it knows anything of itself, it writes no JSON.
-        serde_json::from_slice::<Value>(&reply.body).map_or(Value::Null, |mut status| status["icestats"].take())
+        serde_json::from_slice::<Value>(&reply.body)
+            .map_or(Value::Null, |mut status| status["icestats"].take())
     }
 }
 
 /// Sends the same tone to both.
 fn publish(to: SocketAddr, password: &str, encoding: &[&str]) -> Program {
     let url = format!("icecast://source:{password}@{to}/live");
-    let tone = ["-re", "-f", "lavfi", "-i", "sine=frequency=440:sample_rate=44100", "-ac", "2"];
+    let tone = [
+        "-re",
+        "-f",
+        "lavfi",
+        "-i",
+        "sine=frequency=440:sample_rate=44100",
+        "-ac",
+        "2",
+    ];
     let described = [
-        "-ice_name", "Example FM", "-ice_description", "All day", "-ice_genre", "Jazz", "-ice_url",
-        "http://station.example/", "-ice_public", "1",
+        "-ice_name",
+        "Example FM",
+        "-ice_description",
+        "All day",
+        "-ice_genre",
+        "Jazz",
+        "-ice_url",
+        "http://station.example/",
+        "-ice_public",
+        "1",
     ];
     Program::start(ffmpeg(&tone).args(encoding).args(described).arg(url))
 }
@@ -90,7 +111,13 @@ fn kind(value: &Value) -> &'static str {
 }
 
 fn kinds(object: &Value) -> Option<BTreeMap<String, &'static str>> {
-    Some(object.as_object()?.iter().map(|(key, value)| (key.clone(), kind(value))).collect())
+    Some(
+        object
+            .as_object()?
+            .iter()
+            .map(|(key, value)| (key.clone(), kind(value)))
+            .collect(),
+    )
 }
 
 fn has_all(theirs: &Value, ours: &Value) -> Option<bool> {
@@ -102,7 +129,13 @@ fn has_all(theirs: &Value, ours: &Value) -> Option<bool> {
 fn check_same(theirs: &Value, ours: &Value) {
     let found = kinds(ours).unwrap();
     for (key, kind) in kinds(theirs).unwrap() {
-        assert_eq!(found.get(&key), Some(&kind), "{key}: Icecast has {}, here {}", theirs[&key], ours[&key]);
+        assert_eq!(
+            found.get(&key),
+            Some(&kind),
+            "{key}: Icecast has {}, here {}",
+            theirs[&key],
+            ours[&key]
+        );
     }
 }
 
@@ -111,10 +144,38 @@ fn the_status_document_has_all_that_icecast_prints() {
     if !installed(&["icecast2", "ffmpeg"]) {
         return;
     }
-    let mp3: &[&str] =
-        &["-c:a", "libmp3lame", "-b:a", "64k", "-content_type", "audio/mpeg", "-f", "mp3", "-write_xing", "0"];
-    let vorbis: &[&str] = &["-c:a", "libvorbis", "-q:a", "2", "-content_type", "application/ogg", "-f", "ogg"];
-    let opus: &[&str] = &["-c:a", "libopus", "-b:a", "64k", "-content_type", "audio/ogg", "-f", "ogg"];
+    let mp3: &[&str] = &[
+        "-c:a",
+        "libmp3lame",
+        "-b:a",
+        "64k",
+        "-content_type",
+        "audio/mpeg",
+        "-f",
+        "mp3",
+        "-write_xing",
+        "0",
+    ];
+    let vorbis: &[&str] = &[
+        "-c:a",
+        "libvorbis",
+        "-q:a",
+        "2",
+        "-content_type",
+        "application/ogg",
+        "-f",
+        "ogg",
+    ];
+    let opus: &[&str] = &[
+        "-c:a",
+        "libopus",
+        "-b:a",
+        "64k",
+        "-content_type",
+        "audio/ogg",
+        "-f",
+        "ogg",
+    ];
     for encoding in [mp3, vorbis, opus] {
         let icecast = Icecast::start();
         let server = Server::setup()
@@ -129,24 +190,42 @@ fn the_status_document_has_all_that_icecast_prints() {
         until("Icecast's source", || icecast.status().get("source").map(drop));
         // What the audio itself tells comes a moment after the source; if it never comes, the check below says what.
         let patience = Instant::now() + Duration::from_secs(10);
-        while Instant::now() < patience && !has_all(&icecast.status()["source"], &here()["source"]).unwrap_or(false) {
+        while Instant::now() < patience
+            && !has_all(&icecast.status()["source"], &here()["source"]).unwrap_or(false)
+        {
             std::thread::sleep(Duration::from_millis(50));
         }
         let title = |address: SocketAddr, auth: String| -> Reply {
-            get(address, "/admin/metadata?mount=/live&mode=updinfo&song=A%20-%20B", &auth)
+            get(
+                address,
+                "/admin/metadata?mount=/live&mode=updinfo&song=A%20-%20B",
+                &auth,
+            )
         };
         if encoding == mp3 {
             assert_eq!(title(server.address(), Server::admin_auth()).status(), 200);
             let auth = format!("Authorization: {}\r\n", basic("admin", PASSWORD));
             assert_eq!(title(icecast.address, auth).status(), 200);
-            until("the title", || (icecast.status()["source"]["title"] == "A - B").then_some(()));
+            until("the title", || {
+                (icecast.status()["source"]["title"] == "A - B").then_some(())
+            });
         }
         let (theirs, ours) = (icecast.status(), here());
         check_same(&theirs, &ours);
         check_same(&theirs["source"], &ours["source"]);
-        for key in ["server_name", "server_description", "genre", "server_type", "server_url", "title"] {
+        for key in [
+            "server_name",
+            "server_description",
+            "genre",
+            "server_type",
+            "server_url",
+            "title",
+        ] {
             let said = theirs["source"].get(key);
-            assert!(said.is_none() || said == ours["source"].get(key), "{key} of {encoding:?}: {theirs} {ours}");
+            assert!(
+                said.is_none() || said == ours["source"].get(key),
+                "{key} of {encoding:?}: {theirs} {ours}"
+            );
         }
         for key in ["admin", "host", "location"] {
             assert_eq!(theirs[key], ours[key], "{key}");
@@ -169,6 +248,10 @@ fn check_dates(theirs: &Value, ours: &Value) {
         assert_eq!(shape(&theirs[key]), shape(&ours[key]), "{key}");
     }
     for key in ["stream_start", "stream_start_iso8601"] {
-        assert_eq!(shape(&theirs["source"][key]), shape(&ours["source"][key]), "{key}");
+        assert_eq!(
+            shape(&theirs["source"][key]),
+            shape(&ours["source"][key]),
+            "{key}"
+        );
     }
 }

@@ -11,30 +11,94 @@ fn what_is_reserved_is_refused_to_sources() {
     let bystander = Bystander::start(&server);
     let long = format!("/{}", "x".repeat(255));
     let reserved = [
-        "/", "/favicon.ico", "/login", "/logout", "/setup", "/setup/x", "/auth/x", "/admin", "/admin/", "/admin/x",
-        "/admin/stats", "/admin/metadata", "/admin.cgi", "/api/x", "/api/streams", "/explore", "/developers",
-        "/kiosk", "/player/x", "/player-webrtc/x", "/embed/x", "/webrtc/offer", "/webrtc/source-offer", "/events",
-        "/status-json.xsl", "/metrics", "/healthz", "/readyz", "/assets/x", "/branding/logo", "/.well-known/x",
-        "/x.m3u", "/x.m3u8", "/x.pls", "/x.xspf", "/x/master.m3u8", "/x/playlist.m3u8", "/x/segment-1.ts",
-        "/x/poster.jpg", "/x/whep", "/whep", "/x/video", "/x/_pcm",
+        "/",
+        "/favicon.ico",
+        "/login",
+        "/logout",
+        "/setup",
+        "/setup/x",
+        "/auth/x",
+        "/admin",
+        "/admin/",
+        "/admin/x",
+        "/admin/stats",
+        "/admin/metadata",
+        "/admin.cgi",
+        "/api/x",
+        "/api/streams",
+        "/explore",
+        "/developers",
+        "/kiosk",
+        "/player/x",
+        "/player-webrtc/x",
+        "/embed/x",
+        "/webrtc/offer",
+        "/webrtc/source-offer",
+        "/events",
+        "/status-json.xsl",
+        "/metrics",
+        "/healthz",
+        "/readyz",
+        "/assets/x",
+        "/branding/logo",
+        "/.well-known/x",
+        "/x.m3u",
+        "/x.m3u8",
+        "/x.pls",
+        "/x.xspf",
+        "/x/master.m3u8",
+        "/x/playlist.m3u8",
+        "/x/segment-1.ts",
+        "/x/poster.jpg",
+        "/x/whep",
+        "/whep",
+        "/x/video",
+        "/x/_pcm",
         // Not legal in any place.
-        "/a//b", "//a", "/a/", "/a/./b", "/a/../b", "/..", "/a\\b", "/a%5Cb", "/a%0Ab", "/a%00b", "/%FF", "/a%2F%2Fb",
-        "/%2e%2e/x", "/%61dmin", "/adm%69n/x", &long,
+        "/a//b",
+        "//a",
+        "/a/",
+        "/a/./b",
+        "/a/../b",
+        "/..",
+        "/a\\b",
+        "/a%5Cb",
+        "/a%0Ab",
+        "/a%00b",
+        "/%FF",
+        "/a%2F%2Fb",
+        "/%2e%2e/x",
+        "/%61dmin",
+        "/adm%69n/x",
+        &long,
     ];
     for path in reserved {
         for method in ["SOURCE", "PUT"] {
             let mut wire = server.connect();
             let audio = Mp3::new('a').bytes(4_000);
-            let head =
-                format!("{method} {path} HTTP/1.0\r\n{}Content-Type: audio/mpeg\r\n\r\n", source_auth());
+            let head = format!(
+                "{method} {path} HTTP/1.0\r\n{}Content-Type: audio/mpeg\r\n\r\n",
+                source_auth()
+            );
             wire.send([head.as_bytes(), &audio].concat());
             let head = wire.head();
             let body = String::from_utf8(wire.body(&head)).unwrap();
-            assert_eq!((head.status, body.trim()), (403, "Reserved path"), "{method} {path}");
-            assert!(wire.rest().is_empty(), "{method} {path}: audio is never taken for a request");
+            assert_eq!(
+                (head.status, body.trim()),
+                (403, "Reserved path"),
+                "{method} {path}"
+            );
+            assert!(
+                wire.rest().is_empty(),
+                "{method} {path}: audio is never taken for a request"
+            );
         }
     }
-    assert_eq!(server.log_with("Source connected").len(), 1, "only the bystander's");
+    assert_eq!(
+        server.log_with("Source connected").len(),
+        1,
+        "only the bystander's"
+    );
     bystander.check_unharmed(&server);
 }
 
@@ -73,7 +137,16 @@ fn sloppy_addresses_of_players_are_put_right() {
     let server = Server::start();
     let _feeder = Feeder::start(&server, "/a/b", 'a');
     server.wait_for_mount("/a/b");
-    for target in ["/a/b", "/a//b", "//a/b", "/a/b/", "/a/./b", "/a/c/../b", "/%61/b", "http://elsewhere.example/a/b"] {
+    for target in [
+        "/a/b",
+        "/a//b",
+        "//a/b",
+        "/a/b/",
+        "/a/./b",
+        "/a/c/../b",
+        "/%61/b",
+        "http://elsewhere.example/a/b",
+    ] {
         let listener = Listener::open(&server, target, "");
         assert_eq!(listener.head.status, 200, "{target}");
         assert_eq!(listener.head.get("Location"), None);
@@ -91,7 +164,10 @@ fn check_cors(head: &Head) {
     let exposed = head.get("Access-Control-Expose-Headers").unwrap_or_default();
     let wanted = "icy-br, icy-description, icy-genre, icy-metaint, icy-name, icy-pub, icy-url, content-range";
     for name in wanted.split(", ") {
-        assert!(exposed.split(", ").any(|have| have == name), "{name} in {exposed:?}");
+        assert!(
+            exposed.split(", ").any(|have| have == name),
+            "{name} in {exposed:?}"
+        );
     }
 }
 
@@ -99,15 +175,25 @@ const ALLOWED: &str = "GET, HEAD, PUT, SOURCE, OPTIONS";
 
 #[test]
 fn methods_of_a_mount_do_what_players_and_encoders_expect() {
-    let server = Server::setup().set("disabled_mounts", json!({ "/off": true })).start();
+    let server = Server::setup()
+        .set("disabled_mounts", json!({ "/off": true }))
+        .start();
     let _feeder = Feeder::start(&server, "/live", 'a');
     server.wait_for_mount("/live");
     for mount in ["/live", "/dead"] {
         let options = ask(&server, "OPTIONS", mount, "");
-        assert_eq!((options.status(), options.head.get("Allow")), (204, Some(ALLOWED)), "{mount}");
+        assert_eq!(
+            (options.status(), options.head.get("Allow")),
+            (204, Some(ALLOWED)),
+            "{mount}"
+        );
         for method in ["POST", "PATCH", "TRACE", "BREW"] {
             let reply = ask(&server, method, mount, "Content-Length: 0\r\n");
-            assert_eq!((reply.status(), reply.head.get("Allow")), (405, Some(ALLOWED)), "{method} {mount}");
+            assert_eq!(
+                (reply.status(), reply.head.get("Allow")),
+                (405, Some(ALLOWED)),
+                "{method} {mount}"
+            );
             check_cors(&reply.head);
         }
     }
@@ -116,13 +202,22 @@ fn methods_of_a_mount_do_what_players_and_encoders_expect() {
     assert!(server.status_of("/live").is_some());
     let star = ask(&server, "OPTIONS", "*", "Upgrade: TLS/1.0\r\n");
     assert_eq!((star.status(), star.head.get("Allow")), (204, Some(ALLOWED)));
-    assert_eq!(star.head.get("Accept-Encoding"), Some("identity, chunked"), "libshout reads it");
-    for (method, mount, status) in
-        [("GET", "/dead", 404), ("HEAD", "/dead", 404), ("GET", "/off", 403), ("HEAD", "/off", 403)]
-    {
+    assert_eq!(
+        star.head.get("Accept-Encoding"),
+        Some("identity, chunked"),
+        "libshout reads it"
+    );
+    for (method, mount, status) in [
+        ("GET", "/dead", 404),
+        ("HEAD", "/dead", 404),
+        ("GET", "/off", 403),
+        ("HEAD", "/off", 403),
+    ] {
         let reply = {
             let mut wire = server.connect();
-            wire.send(format!("{method} {mount} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"));
+            wire.send(format!(
+                "{method} {mount} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
+            ));
             let head = wire.head();
             let body = wire.rest();
             assert_eq!(body.is_empty(), method == "HEAD", "{method} {mount}");
@@ -139,17 +234,27 @@ fn a_probe_learns_everything_and_is_not_counted() {
     let _feeder = Feeder::start(&server, "/live", 'a');
     server.wait_for_mount("/live");
     for version in ["1.0", "1.1"] {
-        let keep = if version == "1.0" { "Connection: keep-alive\r\n" } else { "" };
+        let keep = if version == "1.0" {
+            "Connection: keep-alive\r\n"
+        } else {
+            ""
+        };
         let mut wire = server.connect();
         let probe = format!("HEAD /live HTTP/{version}\r\nHost: h\r\nIcy-MetaData: 1\r\n{keep}\r\n");
         wire.send(&probe);
         let first = wire.head();
         wire.send(&probe);
         let second = wire.head();
-        assert_eq!((first.status, second.status), (200, 200), "the connection is used again");
+        assert_eq!(
+            (first.status, second.status),
+            (200, 200),
+            "the connection is used again"
+        );
         assert!(first.line.starts_with(&format!("HTTP/{version} ")), "{first:?}");
         let mut listener = server.connect();
-        listener.send(format!("GET /live HTTP/{version}\r\nHost: h\r\nIcy-MetaData: 1\r\n\r\n"));
+        listener.send(format!(
+            "GET /live HTTP/{version}\r\nHost: h\r\nIcy-MetaData: 1\r\n\r\n"
+        ));
         let heard = listener.head();
         assert!(heard.line.starts_with(&format!("HTTP/{version} ")), "{heard:?}");
         let told = |head: &Head| {
@@ -158,7 +263,11 @@ fn a_probe_learns_everything_and_is_not_counted() {
             headers.sort();
             headers
         };
-        assert_eq!(told(&first), told(&heard), "a probe is told what a listener is told");
+        assert_eq!(
+            told(&first),
+            told(&heard),
+            "a probe is told what a listener is told"
+        );
         assert_eq!(heard.get("Transfer-Encoding"), None);
         assert_eq!(heard.get("Content-Length"), None);
         for name in ["icy-name", "icy-pub", "icy-metaint"] {
@@ -180,7 +289,13 @@ fn a_probe_learns_everything_and_is_not_counted() {
         check_cors(&heard);
         check_cors(&first);
     }
-    assert!(server.status_of("/live").unwrap()["listener_peak"].as_u64().unwrap() <= 2, "only the real ones");
+    assert!(
+        server.status_of("/live").unwrap()["listener_peak"]
+            .as_u64()
+            .unwrap()
+            <= 2,
+        "only the real ones"
+    );
 }
 
 #[test]
@@ -199,8 +314,18 @@ fn ranges_and_conditions_are_ignored() {
     ] {
         let mut listener = Listener::open(&server, "/live", headers);
         assert_eq!(listener.head.status, 200, "{headers}");
-        assert_eq!((listener.head.get("Content-Range"), listener.head.get("Content-Encoding")), (None, None));
-        assert_eq!(listener.wire.exact(4), [0xff, 0xfb, 0x90, 0x00], "the stream as for everybody");
+        assert_eq!(
+            (
+                listener.head.get("Content-Range"),
+                listener.head.get("Content-Encoding")
+            ),
+            (None, None)
+        );
+        assert_eq!(
+            listener.wire.exact(4),
+            [0xff, 0xfb, 0x90, 0x00],
+            "the stream as for everybody"
+        );
     }
 }
 
@@ -213,13 +338,25 @@ fn players_on_other_pages_may_listen_and_nothing_else() {
     let question = format!(
         "{origin}Access-Control-Request-Method: GET\r\nAccess-Control-Request-Headers: icy-metadata, range\r\n"
     );
-    for target in ["/live", "/dead", "*", "/live.m3u", "/live.pls", "/live/playlist.m3u8", "/status-json.xsl", "/events"] {
+    for target in [
+        "/live",
+        "/dead",
+        "*",
+        "/live.m3u",
+        "/live.pls",
+        "/live/playlist.m3u8",
+        "/status-json.xsl",
+        "/events",
+    ] {
         let reply = ask(&server, "OPTIONS", target, &question);
         assert_eq!(reply.status(), 204, "{target}");
         check_cors(&reply.head);
         for (name, value) in [
             ("Access-Control-Allow-Methods", "GET, HEAD, OPTIONS"),
-            ("Access-Control-Allow-Headers", "Icy-MetaData, Range, If-Range, Content-Type, Authorization"),
+            (
+                "Access-Control-Allow-Headers",
+                "Icy-MetaData, Range, If-Range, Content-Type, Authorization",
+            ),
             ("Access-Control-Max-Age", "300"),
         ] {
             assert_eq!(reply.head.get(name), Some(value), "{target}");
@@ -230,11 +367,21 @@ fn players_on_other_pages_may_listen_and_nothing_else() {
     assert_eq!(listener.head.get("icy-metaint"), Some("16000"));
     check_cors(&get(server.address(), "/live.m3u", origin).head);
     check_cors(&get(server.address(), "/status-json.xsl", origin).head);
-    for target in ["/admin/stats", "/admin/listmounts", "/admin/metadata?mount=/live&song=x", "/admin", "/login"] {
+    for target in [
+        "/admin/stats",
+        "/admin/listmounts",
+        "/admin/metadata?mount=/live&song=x",
+        "/admin",
+        "/login",
+    ] {
         let auth = format!("{origin}{}", Server::admin_auth());
         let reply = get(server.address(), target, &auth);
         assert_eq!(reply.head.get("Access-Control-Allow-Origin"), None, "{target}");
         let reply = ask(&server, "OPTIONS", target, &question);
-        assert_eq!(reply.head.get("Access-Control-Allow-Origin"), None, "preflight of {target}");
+        assert_eq!(
+            reply.head.get("Access-Control-Allow-Origin"),
+            None,
+            "preflight of {target}"
+        );
     }
 }

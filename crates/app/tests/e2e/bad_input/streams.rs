@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::harness::{Capture, Folder, Listener, Mp3, Program, Server, Source, ffmpeg, installed, numbers, source_auth, until};
+use crate::harness::{
+    Capture, Folder, Listener, Mp3, Program, Server, Source, ffmpeg, installed, numbers, source_auth, until,
+};
 
 use super::Bystander;
 
@@ -61,7 +63,10 @@ fn broken_chunks_end_their_source_alone() {
     }
     for (mount, listener) in ended {
         let heard = listener.wait_for_end();
-        assert!(!heard.is_empty() && audio.ends_with(&heard), "{mount}: no byte of the framing gets through");
+        assert!(
+            !heard.is_empty() && audio.ends_with(&heard),
+            "{mount}: no byte of the framing gets through"
+        );
         server.wait_for_no_mount(&mount);
     }
     assert_eq!(server.log_with("\"reason\": \"bad framing\"").len(), broken.len());
@@ -76,10 +81,16 @@ fn noise_reaches_nobody_whatever_it_is_called() {
         ("audio/mpeg", &[0xff, 0xfb, 0x90, 0x00]),
         ("audio/aac", &[0xff, 0xf1, 0x50, 0x80, 0x19, 0x1f, 0xfc]),
         ("application/ogg", b"OggS\0\x02"),
-        ("audio/ogg; codecs=opus", b"OggS\0\x02\0\0\0\0\0\0\0\0\x01\x02\x03\x04\0\0\0\0\0\0\0\0\x01\x13OpusHead"),
+        (
+            "audio/ogg; codecs=opus",
+            b"OggS\0\x02\0\0\0\0\0\0\0\0\x01\x02\x03\x04\0\0\0\0\0\0\0\0\x01\x13OpusHead",
+        ),
         ("audio/flac", b"fLaC\0\0\0\x22"),
         ("audio/wav", b"RIFF\xff\xff\xff\xffWAVEfmt \x10\0\0\0"),
-        ("audio/webm", &[0x1a, 0x45, 0xdf, 0xa3, 0x9f, 0x42, 0x86, 0x81, 0x01]),
+        (
+            "audio/webm",
+            &[0x1a, 0x45, 0xdf, 0xa3, 0x9f, 0x42, 0x86, 0x81, 0x01],
+        ),
         ("video/mp2t", &[0x47, 0x40, 0x00, 0x10]),
     ];
     for (index, (kind, magic)) in kinds.into_iter().enumerate() {
@@ -91,9 +102,19 @@ fn noise_reaches_nobody_whatever_it_is_called() {
             server.wait_for_mount(&mount);
             let listener = Capture::start(&server, &mount, "");
             source.send(noise(200_000, 0x9e37_79b9_7f4a_7c15 + index as u64));
-            let read = || server.status_of(&mount).map(|_| server.admin(&format!("stats?mount={mount}")).text());
+            let read = || {
+                server
+                    .status_of(&mount)
+                    .map(|_| server.admin(&format!("stats?mount={mount}")).text())
+            };
             until("all of it read", || {
-                let total = read()?.split_once("<total_bytes_read>")?.1.split('<').next()?.parse::<usize>().ok()?;
+                let total = read()?
+                    .split_once("<total_bytes_read>")?
+                    .1
+                    .split('<')
+                    .next()?
+                    .parse::<usize>()
+                    .ok()?;
                 (total >= 200_000).then_some(())
             });
             drop(source);
@@ -114,7 +135,12 @@ fn check_harmless(kind: &str, heard: &[u8]) {
         _ => b"",
     };
     let fine = heard.is_empty() || !beginning.is_empty() && heard.starts_with(beginning);
-    assert!(fine, "{kind}: {} bytes, {:02x?}…", heard.len(), &heard[..heard.len().min(64)]);
+    assert!(
+        fine,
+        "{kind}: {} bytes, {:02x?}…",
+        heard.len(),
+        &heard[..heard.len().min(64)]
+    );
 }
 
 #[test]
@@ -134,7 +160,10 @@ fn noise_between_frames_is_left_out() {
     drop(source);
     let heard = numbers(&listener.wait_for_end());
     let last = heard.last().unwrap().1;
-    assert!(heard.windows(2).all(|pair| pair[0].1 < pair[1].1), "in order: {heard:?}");
+    assert!(
+        heard.windows(2).all(|pair| pair[0].1 < pair[1].1),
+        "in order: {heard:?}"
+    );
     // Where the noise begins or ends, a frame may be taken for noise.
     let lost = last - heard[0].1 + 1 - u32::try_from(heard.len()).unwrap();
     assert!(last > 400 && lost <= 40, "{lost} of {last} are lost");
@@ -149,16 +178,59 @@ fn bytes_count_more_than_labels() {
     let server = Server::start();
     let folder = Folder::new();
     let cases: [(&str, &[&str], &str, &str, &[u8]); 6] = [
-        ("opus", &["-c:a", "libopus", "-b:a", "96k", "-f", "ogg"], "audio/mpeg", "application/ogg", b"OggS"),
-        ("flac", &["-c:a", "flac", "-f", "flac"], "audio/mpeg", "audio/flac", b"fLaC"),
-        ("aac", &["-c:a", "aac", "-b:a", "96k", "-f", "adts"], "audio/mpeg", "audio/aac", &[0xff, 0xf1]),
-        ("mp3", &["-c:a", "libmp3lame", "-b:a", "96k", "-f", "mp3"], "application/ogg", "audio/mpeg", &[0xff, 0xfb]),
-        ("wav", &["-c:a", "pcm_s16le", "-f", "wav"], "audio/mpeg", "audio/wav", b"RIFF"),
-        ("webm", &["-c:a", "libopus", "-f", "webm"], "audio/mpeg", "audio/webm", &[0x1a, 0x45, 0xdf, 0xa3]),
+        (
+            "opus",
+            &["-c:a", "libopus", "-b:a", "96k", "-f", "ogg"],
+            "audio/mpeg",
+            "application/ogg",
+            b"OggS",
+        ),
+        (
+            "flac",
+            &["-c:a", "flac", "-f", "flac"],
+            "audio/mpeg",
+            "audio/flac",
+            b"fLaC",
+        ),
+        (
+            "aac",
+            &["-c:a", "aac", "-b:a", "96k", "-f", "adts"],
+            "audio/mpeg",
+            "audio/aac",
+            &[0xff, 0xf1],
+        ),
+        (
+            "mp3",
+            &["-c:a", "libmp3lame", "-b:a", "96k", "-f", "mp3"],
+            "application/ogg",
+            "audio/mpeg",
+            &[0xff, 0xfb],
+        ),
+        (
+            "wav",
+            &["-c:a", "pcm_s16le", "-f", "wav"],
+            "audio/mpeg",
+            "audio/wav",
+            b"RIFF",
+        ),
+        (
+            "webm",
+            &["-c:a", "libopus", "-f", "webm"],
+            "audio/mpeg",
+            "audio/webm",
+            &[0x1a, 0x45, 0xdf, 0xa3],
+        ),
     ];
     for (name, encoding, label, kind, beginning) in cases {
         let file = folder.file(name);
-        let input = ["-f", "lavfi", "-i", "anoisesrc=duration=6:amplitude=0.5:sample_rate=48000:seed=1", "-ac", "2"];
+        let input = [
+            "-f",
+            "lavfi",
+            "-i",
+            "anoisesrc=duration=6:amplitude=0.5:sample_rate=48000:seed=1",
+            "-ac",
+            "2",
+        ];
         let (status, output) = Program::start(ffmpeg(&input).args(encoding).arg(&file)).wait();
         assert!(status.success(), "{output}");
         let mount = format!("/{name}");
@@ -170,11 +242,19 @@ fn bytes_count_more_than_labels() {
         let warned = server.wait_for_log("Source labels its stream wrongly, serving what the bytes are");
         assert!(!warned.is_empty());
         let mut listener = Listener::open(&server, &mount, "");
-        assert_eq!((listener.head.status, listener.head.get("Content-Type")), (200, Some(kind)), "{name}");
+        assert_eq!(
+            (listener.head.status, listener.head.get("Content-Type")),
+            (200, Some(kind)),
+            "{name}"
+        );
         let heard = listener.wire.exact(beginning.len());
         assert_eq!(heard, beginning, "{name}");
     }
-    assert_eq!(server.log_with("Source labels its stream wrongly").len(), cases.len(), "said once each");
+    assert_eq!(
+        server.log_with("Source labels its stream wrongly").len(),
+        cases.len(),
+        "said once each"
+    );
 }
 
 #[test]

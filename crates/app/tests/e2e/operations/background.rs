@@ -20,7 +20,10 @@ impl Background {
     fn is_running(&self) -> bool {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.as_raw_nonzero()));
         // Whoever adopts orphans here may not bury them.
-        let zombie = stat.is_ok_and(|stat| stat.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(" Z")));
+        let zombie = stat.is_ok_and(|stat| {
+            stat.rsplit_once(')')
+                .is_some_and(|(_, rest)| rest.starts_with(" Z"))
+        });
         test_kill_process(self.0).is_ok() && !zombie
     }
 }
@@ -46,7 +49,11 @@ fn config(port: u16) -> String {
 
 #[test]
 fn the_background_process_serves_when_its_parent_leaves() {
-    for (flag, log) in [("-daemon", None), ("--daemon", Some("elsewhere.log")), ("-daemon=true", None)] {
+    for (flag, log) in [
+        ("-daemon", None),
+        ("--daemon", Some("elsewhere.log")),
+        ("-daemon=true", None),
+    ] {
         let port = Server::free_port();
         let folder = folder_with(&config(port));
         let mut args = vec![flag];
@@ -61,14 +68,18 @@ fn the_background_process_serves_when_its_parent_leaves() {
 
         let log = folder.file(log.unwrap_or("tinyice.log"));
         let wait_for_line = |text: &str| {
-            until(text, || std::fs::read_to_string(&log).ok()?.contains(text).then_some(()));
+            until(text, || {
+                std::fs::read_to_string(&log).ok()?.contains(text).then_some(())
+            });
         };
         wait_for_line("Starting TinyIce on");
         let (status, output) = run(folder.path(), &["reload"]);
         assert!(status.success(), "{output}");
         wait_for_line("Configuration reloaded successfully");
         kill_process(background.0, Signal::TERM).unwrap();
-        until_within(Duration::from_secs(10), "its end", || (!background.is_running()).then_some(()));
+        until_within(Duration::from_secs(10), "its end", || {
+            (!background.is_running()).then_some(())
+        });
         wait_for_line("TinyIce stopped");
         assert!(!folder.file("tinyice.pid").exists());
     }
@@ -81,24 +92,43 @@ fn the_parent_tells_why_there_is_no_background_process() {
     let folder = folder_with(&config(address.port()));
     let (status, output) = run(folder.path(), &["-daemon"]);
     assert_eq!(status.code(), Some(1), "{output}");
-    assert!(output.contains(&address.to_string()) && output.contains("FATAL"), "{output}");
+    assert!(
+        output.contains(&address.to_string()) && output.contains("FATAL"),
+        "{output}"
+    );
     assert!(!output.contains("starting in background") && !folder.file("tinyice.pid").exists());
 
     let folder = folder_with("{ \"port\": {} }");
     let (status, output) = run(folder.path(), &["-daemon"]);
     assert_eq!(status.code(), Some(1));
-    assert!(output.contains("Failed to load config: ") && output.contains("port: "), "{output}");
+    assert!(
+        output.contains("Failed to load config: ") && output.contains("port: "),
+        "{output}"
+    );
 }
 
 #[test]
 fn the_first_run_in_the_background_shows_its_passwords() {
     let folder = Folder::new();
-    let args = ["-daemon", "-host", "127.0.0.1", "-port", "0", "-metrics-listen", ""];
+    let args = [
+        "-daemon",
+        "-host",
+        "127.0.0.1",
+        "-port",
+        "0",
+        "-metrics-listen",
+        "",
+    ];
     let mut parent = Program::start(&mut tinyice(folder.path(), &args));
     let (status, output) = parent.wait();
     let _background = Background::of(&folder);
     assert!(status.success(), "{output}");
-    for line in ["  FIRST RUN: SETUP MODE", "  Setup Token: ", "  Admin Password: ", "TinyIce starting in background"] {
+    for line in [
+        "  FIRST RUN: SETUP MODE",
+        "  Setup Token: ",
+        "  Admin Password: ",
+        "TinyIce starting in background",
+    ] {
         assert!(output.contains(line), "{line} in {output}");
     }
 }

@@ -21,7 +21,11 @@ fn commands_leave_the_server_and_its_pid_file_alone() {
         (&["get"], 1, "Usage: get <option>\n"),
         (&["set"], 1, "Usage: set <option> <value>\n"),
         (&["set", "max_listeners", "many"], 1, "Error: "),
-        (&["set", "location", "The Moon"], 0, "Updated location to The Moon\nRun 'tinyice reload' to apply\n"),
+        (
+            &["set", "location", "The Moon"],
+            0,
+            "Updated location to The Moon\nRun 'tinyice reload' to apply\n",
+        ),
         (&["get", "location"], 0, "location = The Moon\n"),
         (&["check"], 0, "ok\n"),
         (&["dump-config"], 0, "\"location\": \"The Moon\""),
@@ -31,7 +35,10 @@ fn commands_leave_the_server_and_its_pid_file_alone() {
         let (status, output) = run(&folder, args);
         assert_eq!(status.code(), Some(code), "{args:?}: {output}");
         assert!(output.contains(expected), "{args:?}: {output}");
-        assert!(!output.contains("Starting TinyIce") && !output.contains("****"), "{args:?}: {output}");
+        assert!(
+            !output.contains("Starting TinyIce") && !output.contains("****"),
+            "{args:?}: {output}"
+        );
         assert_eq!(std::fs::read_to_string(&pid_file).unwrap(), pid, "{args:?}");
         assert!(server.is_running());
     }
@@ -90,7 +97,11 @@ fn the_whole_configuration_is_dumped_without_its_secrets() {
     assert!(text.starts_with("{\n    \"") && !text.contains('\x1b'), "{text}");
     assert!(!text.contains("swordfish") && !text.contains("$2b$"), "{text}");
     assert!(aside.contains("masked"), "{aside}");
-    assert_eq!((&tree["port"], &tree["max_listeners"]), (&json!("8000"), &json!(100)), "defaults are in it");
+    assert_eq!(
+        (&tree["port"], &tree["max_listeners"]),
+        (&json!("8000"), &json!(100)),
+        "defaults are in it"
+    );
     assert_eq!(tree["of_another_version"], json!({ "kept": [1, 2] }));
     let (text, _, aside) = dump(&["dump-config", "--secrets"]);
     assert!(text.contains("swordfish") && aside.is_empty());
@@ -102,7 +113,11 @@ fn a_wrong_command_line_is_refused() {
     for (args, code, expected) in [
         (&["-nonsense"][..], 2, "flag provided but not defined: -nonsense"),
         (&["-port"], 2, "flag needs an argument: -port"),
-        (&["-json-logs=maybe"], 2, "invalid boolean value \"maybe\" for -json-logs"),
+        (
+            &["-json-logs=maybe"],
+            2,
+            "invalid boolean value \"maybe\" for -json-logs",
+        ),
         (&["relaod"], 2, "unknown command \"relaod\""),
         (&["-h"], 0, "Usage of TinyIce:"),
         (&["--help"], 0, "Usage of TinyIce:"),

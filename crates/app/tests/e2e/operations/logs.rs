@@ -14,16 +14,38 @@ const AGENT: &str = "butt\x1b[31m\t\"1.40\" \u{202e}\u{2028}\u{85}\\n{}";
 
 /// Makes something of everything happen.
 fn busy(server: &Server) {
-    let mut source = Source::with(server, "/live", &format!("User-Agent: {AGENT}\r\nContent-Type: audio/mpeg\r\n"));
+    let mut source = Source::with(
+        server,
+        "/live",
+        &format!("User-Agent: {AGENT}\r\nContent-Type: audio/mpeg\r\n"),
+    );
     source.send(Mp3::new('a').bytes(10_000));
     server.wait_for_mount("/live");
     let listener = Capture::start(server, "/live", &format!("User-Agent: {AGENT}\r\n"));
     listener.wait_for(4_000);
     let song = "one%0D%0A2026-01-01T00:00:00.000Z%09FATAL%09x%1B%5B2Jtwo%22%7D";
-    assert_eq!(server.admin(&format!("metadata?mount=/live&song={song}")).status(), 200);
-    let forged = basic("eve' from 10.0.0.1: x\nAuthentication failed for user 'bob' from 10.0.0.2: y", "wrong");
-    assert_eq!(get(server.address(), "/admin/stats", &format!("Authorization: {forged}\r\n")).status(), 401);
-    let refused = Source::try_with(server, "/live", &format!("User-Agent: {AGENT}\r\n")).err().unwrap();
+    assert_eq!(
+        server
+            .admin(&format!("metadata?mount=/live&song={song}"))
+            .status(),
+        200
+    );
+    let forged = basic(
+        "eve' from 10.0.0.1: x\nAuthentication failed for user 'bob' from 10.0.0.2: y",
+        "wrong",
+    );
+    assert_eq!(
+        get(
+            server.address(),
+            "/admin/stats",
+            &format!("Authorization: {forged}\r\n")
+        )
+        .status(),
+        401
+    );
+    let refused = Source::try_with(server, "/live", &format!("User-Agent: {AGENT}\r\n"))
+        .err()
+        .unwrap();
     assert_eq!(refused.status(), 403);
     let nowhere = get(server.address(), "/no%22where%7F", "");
     assert_eq!(nowhere.status(), 404);
@@ -35,8 +57,13 @@ fn busy(server: &Server) {
 
 /// Panics unless a time is as it should be.
 fn check_time(time: &str) {
-    let shape: String = time.chars().map(|c| if c.is_ascii_digit() { '9' } else { c }).collect();
-    let zone = shape.strip_prefix("9999-99-99T99:99:99.999").unwrap_or_else(|| panic!("{time}"));
+    let shape: String = time
+        .chars()
+        .map(|c| if c.is_ascii_digit() { '9' } else { c })
+        .collect();
+    let zone = shape
+        .strip_prefix("9999-99-99T99:99:99.999")
+        .unwrap_or_else(|| panic!("{time}"));
     assert!(matches!(zone, "Z" | "+9999" | "-9999"), "{time}");
 }
 
@@ -70,10 +97,17 @@ fn every_line_of_json_can_be_read() {
             let value: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
             let is_auth = value.get("caller").is_none();
             let keys: Vec<_> = value.as_object().unwrap().keys().map(String::as_str).collect();
-            let first = if is_auth { &["level", "ts", "msg"][..] } else { &["level", "ts", "caller", "msg"] };
+            let first = if is_auth {
+                &["level", "ts", "msg"][..]
+            } else {
+                &["level", "ts", "caller", "msg"]
+            };
             assert_eq!(keys[..first.len()], *first, "{line}");
             let level = value["level"].as_str().unwrap();
-            assert!(["DEBUG", "INFO", "WARN", "ERROR", "FATAL"].contains(&level), "{line}");
+            assert!(
+                ["DEBUG", "INFO", "WARN", "ERROR", "FATAL"].contains(&level),
+                "{line}"
+            );
             check_time(value["ts"].as_str().unwrap());
             if !is_auth {
                 let (file, number) = value["caller"].as_str().unwrap().split_once(':').unwrap();
@@ -84,7 +118,11 @@ fn every_line_of_json_can_be_read() {
         .collect();
     check_keys(&lines, "Source connected", &["mount", "ip", "ua"]);
     check_keys(&lines, "Source disconnected", &["mount", "bytes_in"]);
-    check_keys(&lines, "Source rejected: mount already has an active source", &["mount", "new_ip", "existing_ip"]);
+    check_keys(
+        &lines,
+        "Source rejected: mount already has an active source",
+        &["mount", "new_ip", "existing_ip"],
+    );
     check_keys(&lines, "Listener connected", &["mount", "ip", "ua"]);
     check_keys(&lines, "Listener disconnected", &["mount", "ip", "ua"]);
     check_keys(&lines, "Configuration reloaded successfully", &[]);
@@ -92,8 +130,10 @@ fn every_line_of_json_can_be_read() {
     assert!(connected["ua"].as_str().unwrap().starts_with("butt") && connected["ip"] == "127.0.0.1");
     assert_eq!(only(&lines, "Source disconnected")["bytes_in"], 10_008);
     // Names are attackers' text: only the true address may look like one to a filter of bans.
-    let failed: Vec<_> =
-        lines.iter().filter(|line| line["msg"].as_str().unwrap().contains("Authentication failed")).collect();
+    let failed: Vec<_> = lines
+        .iter()
+        .filter(|line| line["msg"].as_str().unwrap().contains("Authentication failed"))
+        .collect();
     assert_eq!(failed.len(), 1);
     let message = failed[0]["msg"].as_str().unwrap();
     assert!(message.ends_with(" from 127.0.0.1: user not found"), "{message}");
@@ -107,20 +147,39 @@ fn every_line_of_text_has_its_parts() {
     assert!(server.stop().success());
     server.wait_for_log("TinyIce stopped");
     for line in server.log() {
-        assert!(!line.chars().any(|c| c.is_control() && c != '\t'), "no colour in a pipe, no forged line: {line:?}");
+        assert!(
+            !line.chars().any(|c| c.is_control() && c != '\t'),
+            "no colour in a pipe, no forged line: {line:?}"
+        );
         let parts: Vec<_> = line.split('\t').collect();
         assert!((3..=5).contains(&parts.len()), "{line:?}");
         check_time(parts[0]);
-        assert!(["DEBUG", "INFO", "WARN", "ERROR", "FATAL"].contains(&parts[1]), "{line}");
+        assert!(
+            ["DEBUG", "INFO", "WARN", "ERROR", "FATAL"].contains(&parts[1]),
+            "{line}"
+        );
         if let Some(fields) = parts.get(4) {
-            let object: Value = serde_json::from_str(fields).unwrap_or_else(|error| panic!("{error}: {line}"));
-            assert!(object.is_object() && fields.contains("\": "), "a space after the colon: {line}");
+            let object: Value =
+                serde_json::from_str(fields).unwrap_or_else(|error| panic!("{error}: {line}"));
+            assert!(
+                object.is_object() && fields.contains("\": "),
+                "a space after the colon: {line}"
+            );
         }
     }
     for (message, fields) in [
-        ("\tSource connected\t", "{\"mount\": \"/live\", \"ip\": \"127.0.0.1\", \"ua\": \"butt"),
-        ("\tListener connected\t", "{\"mount\": \"/live\", \"ip\": \"127.0.0.1\", \"ua\": \"butt"),
-        ("\tSource disconnected\t", "{\"mount\": \"/live\", \"bytes_in\": 10008"),
+        (
+            "\tSource connected\t",
+            "{\"mount\": \"/live\", \"ip\": \"127.0.0.1\", \"ua\": \"butt",
+        ),
+        (
+            "\tListener connected\t",
+            "{\"mount\": \"/live\", \"ip\": \"127.0.0.1\", \"ua\": \"butt",
+        ),
+        (
+            "\tSource disconnected\t",
+            "{\"mount\": \"/live\", \"bytes_in\": 10008",
+        ),
     ] {
         let lines = server.log_with(message);
         assert_eq!(lines.len(), 1, "{message}");
@@ -144,11 +203,16 @@ fn mode(path: &Path) -> u32 {
 fn files_can_be_rotated() {
     let (mut server, read) = into_files(Server::setup().arg("-auth-log-file").arg("auth.log"));
     let wait_for_line = |name: &str, text: &str| {
-        until(&format!("{text:?} in {name}"), || read(name).contains(text).then_some(()));
+        until(&format!("{text:?} in {name}"), || {
+            read(name).contains(text).then_some(())
+        });
     };
     let folder = server.folder().path().to_owned();
     wait_for_line("main.log", "Starting TinyIce on");
-    assert_eq!((mode(&folder.join("main.log")), mode(&folder.join("auth.log"))), (0o640, 0o640));
+    assert_eq!(
+        (mode(&folder.join("main.log")), mode(&folder.join("auth.log"))),
+        (0o640, 0o640)
+    );
     for (round, signal) in [Signal::USR1, Signal::HUP].into_iter().enumerate() {
         let mount = format!("/round{round}");
         let source = Source::open(&server, &mount);
@@ -158,23 +222,36 @@ fn files_can_be_rotated() {
             fs::rename(folder.join(name), folder.join(format!("{name}.{round}"))).unwrap();
         }
         server.signal(signal);
-        until("new files", || (folder.join("main.log").exists() && folder.join("auth.log").exists()).then_some(()));
+        until("new files", || {
+            (folder.join("main.log").exists() && folder.join("auth.log").exists()).then_some(())
+        });
         let old = read(&format!("main.log.{round}"));
         drop(source);
         wait_for_line("main.log", "Source disconnected");
-        assert_eq!(read(&format!("main.log.{round}")), old, "nothing goes to the old file any more");
+        assert_eq!(
+            read(&format!("main.log.{round}")),
+            old,
+            "nothing goes to the old file any more"
+        );
         fs::write(folder.join("main.log"), "").unwrap();
         server.signal(Signal::USR1);
     }
     assert!(server.stop().success());
     assert!(read("main.log").contains("TinyIce stopped"));
-    assert!(server.log().is_empty(), "nothing is said twice: {:?}", server.log());
+    assert!(
+        server.log().is_empty(),
+        "nothing is said twice: {:?}",
+        server.log()
+    );
 }
 
 #[test]
 fn logins_go_to_a_file_of_their_own() {
     for json in [false, true] {
-        let mut setup = Server::setup().arg("-auth-log-file").arg("auth.log").strict_loopback();
+        let mut setup = Server::setup()
+            .arg("-auth-log-file")
+            .arg("auth.log")
+            .strict_loopback();
         if json {
             setup = setup.arg("-json-logs");
         }
@@ -188,14 +265,21 @@ fn logins_go_to_a_file_of_their_own() {
             (trail.lines().count() == 3).then_some(trail)
         });
         let expected = [
-            ("warn", "Authentication failed for user 'eve' from 127.0.0.1: user not found"),
+            (
+                "warn",
+                "Authentication failed for user 'eve' from 127.0.0.1: user not found",
+            ),
             ("info", "Admin auth successful (Basic)"),
             ("info", "Source auth successful"),
         ];
         for (line, (level, message)) in trail.lines().zip(expected) {
             if json {
                 let value: Value = serde_json::from_str(line).unwrap();
-                assert_eq!((&value["level"], &value["msg"]), (&json!(level), &json!(message)), "{line}");
+                assert_eq!(
+                    (&value["level"], &value["msg"]),
+                    (&json!(level), &json!(message)),
+                    "{line}"
+                );
                 assert!(value.get("caller").is_none(), "{line}");
                 assert_eq!(value["ip"], "127.0.0.1");
             } else {
@@ -204,14 +288,18 @@ fn logins_go_to_a_file_of_their_own() {
                 assert!(parts[3].contains("\"ip\": \"127.0.0.1\""), "{line}");
             }
         }
-        assert!(server.log_with("auth successful").is_empty() && server.log_with("Authentication failed").is_empty());
+        assert!(
+            server.log_with("auth successful").is_empty()
+                && server.log_with("Authentication failed").is_empty()
+        );
         server.wait_for_log("Source connected");
     }
 }
 
 #[test]
 fn the_level_decides_what_is_written() {
-    let folder = super::folder_with("{ \"setup_complete\": true, \"metrics_listen\": \"\", \"max_listener\": 1 }");
+    let folder =
+        super::folder_with("{ \"setup_complete\": true, \"metrics_listen\": \"\", \"max_listener\": 1 }");
     let port = Server::free_port();
     let text = port.to_string();
     for (level, warns) in [("warn", true), ("ERROR", false)] {
@@ -237,7 +325,9 @@ fn a_source_that_sends_nothing_is_noticed() {
     let server = Server::start();
     let mut framed = server.connect();
     let auth = crate::harness::source_auth();
-    framed.send(format!("PUT /framed HTTP/1.1\r\nHost: h\r\n{auth}User-Agent: nginx\r\nTransfer-Encoding: chunked\r\n\r\n"));
+    framed.send(format!(
+        "PUT /framed HTTP/1.1\r\nHost: h\r\n{auth}User-Agent: nginx\r\nTransfer-Encoding: chunked\r\n\r\n"
+    ));
     let _plain = Source::with(&server, "/plain", "User-Agent: butt\r\n");
     let mut talks = Source::open(&server, "/talks");
     talks.send(Mp3::new('a').bytes(4_000));
@@ -246,10 +336,22 @@ fn a_source_that_sends_nothing_is_noticed() {
             let lines = server.log_with("Source connected but has sent no audio after 10s");
             lines.into_iter().find(|line| line.contains(mount))
         });
-        for field in [&format!("\"framed_body\": {framing}"), "\"ip\": \"127.0.0.1\"", "\"ua\": ", "\"hint\": "] {
+        for field in [
+            &format!("\"framed_body\": {framing}"),
+            "\"ip\": \"127.0.0.1\"",
+            "\"ua\": ",
+            "\"hint\": ",
+        ] {
             assert!(line.contains(field), "{field} in {line}");
         }
-        assert!(line.contains("WARN") && line.contains("proxy_request_buffering"), "{line}");
+        assert!(
+            line.contains("WARN") && line.contains("proxy_request_buffering"),
+            "{line}"
+        );
     }
-    assert_eq!(server.log_with("has sent no audio").len(), 2, "once each, and not about who talks");
+    assert_eq!(
+        server.log_with("has sent no audio").len(),
+        2,
+        "once each, and not about who talks"
+    );
 }

@@ -19,7 +19,11 @@ use crate::harness::{Folder, Program};
 /// The program, to be run in a folder.
 fn tinyice(folder: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tinyice"));
-    command.args(args).current_dir(folder).env_remove("NOTIFY_SOCKET").env_remove("TINYICE_DAEMON");
+    command
+        .args(args)
+        .current_dir(folder)
+        .env_remove("NOTIFY_SOCKET")
+        .env_remove("TINYICE_DAEMON");
     command
 }
 

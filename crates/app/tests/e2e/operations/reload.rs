@@ -5,12 +5,16 @@
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::harness::{Capture, Feeder, Listener, Mp3, SOURCE_PASSWORD, Server, Source, basic, get, hash, numbers, until};
+use crate::harness::{
+    Capture, Feeder, Listener, Mp3, SOURCE_PASSWORD, Server, Source, basic, get, hash, numbers, until,
+};
 
 fn publish(server: &Server, mount: &str, password: &str) -> u16 {
     let mut wire = server.connect();
     let auth = basic("source", password);
-    wire.send(format!("SOURCE {mount} HTTP/1.0\r\nContent-Length: 0\r\nAuthorization: {auth}\r\n\r\n"));
+    wire.send(format!(
+        "SOURCE {mount} HTTP/1.0\r\nContent-Length: 0\r\nAuthorization: {auth}\r\n\r\n"
+    ));
     wire.head().status
 }
 
@@ -29,7 +33,12 @@ impl Exact {
         source.send(&sent);
         server.wait_for_mount("/exact");
         let listener = Capture::start(server, "/exact", "");
-        let mut exact = Self { source, frames, sent, listener };
+        let mut exact = Self {
+            source,
+            frames,
+            sent,
+            listener,
+        };
         exact.check();
         exact
     }
@@ -55,7 +64,10 @@ fn a_broken_file_changes_nothing_and_is_named() {
     let good = std::fs::read(server.config_path()).unwrap();
     for (text, expected) in [
         ("{ \"max_listeners\": \n", ":2:1: "),
-        ("{\n  \"default_source_password\": 5,\n  \"disabled_mounts\": {\"/exact\": true}\n}", ":2:30: default_source_password: "),
+        (
+            "{\n  \"default_source_password\": 5,\n  \"disabled_mounts\": {\"/exact\": true}\n}",
+            ":2:30: default_source_password: ",
+        ),
         ("", ":1:1: "),
     ] {
         server.folder().write("tinyice.json", text);
@@ -63,7 +75,11 @@ fn a_broken_file_changes_nothing_and_is_named() {
         let line = server.log_with("Failed to reload config: ").pop().unwrap();
         assert!(line.contains("tinyice.json") && line.contains(expected), "{line}");
         exact.check();
-        assert_eq!(publish(&server, "/other", SOURCE_PASSWORD), 200, "the old passwords count");
+        assert_eq!(
+            publish(&server, "/other", SOURCE_PASSWORD),
+            200,
+            "the old passwords count"
+        );
         assert_eq!(server.admin("listmounts").status(), 200);
     }
     std::fs::remove_file(server.config_path()).unwrap();
@@ -85,7 +101,10 @@ fn an_unchanged_file_is_noticed_by_nobody() {
     assert!(server.reload());
     exact.check();
     let log = server.log()[before..].join("\n");
-    assert!(log.contains("Configuration reloaded successfully\t{\"changed\": \"\"}"), "{log}");
+    assert!(
+        log.contains("Configuration reloaded successfully\t{\"changed\": \"\"}"),
+        "{log}"
+    );
     for word in ["WARN", "ERROR", "Source", "Listener", "Listening"] {
         assert!(!log.contains(word), "{word} in {log}");
     }
@@ -118,10 +137,16 @@ fn new_passwords_count_from_the_next_connect() {
 
 #[test]
 fn a_password_in_plain_text_is_replaced_by_its_hash() {
-    let server = Server::setup().set("mounts", json!({ "/a": "swordfish" })).start();
+    let server = Server::setup()
+        .set("mounts", json!({ "/a": "swordfish" }))
+        .start();
     assert_eq!(publish(&server, "/a", "swordfish"), 200);
     until("the hash in the file", || {
-        server.config()["mounts"]["/a"].as_str().unwrap().starts_with("$2").then_some(())
+        server.config()["mounts"]["/a"]
+            .as_str()
+            .unwrap()
+            .starts_with("$2")
+            .then_some(())
     });
     server.edit_config(|config| config["mounts"]["/a"] = json!("trout"));
     assert!(server.reload());
@@ -135,7 +160,11 @@ fn a_password_in_plain_text_is_replaced_by_its_hash() {
 #[test]
 fn names_visibility_and_bursts_follow_the_file() {
     let server = Server::setup().set("default_burst_size", 1 << 20).start();
-    let _feeder = Feeder::run(Source::with(&server, "/live", "Ice-Name: As sent\r\n"), Mp3::new('a'), 2.0);
+    let _feeder = Feeder::run(
+        Source::with(&server, "/live", "Ice-Name: As sent\r\n"),
+        Mp3::new('a'),
+        2.0,
+    );
     server.wait_for_mount("/live");
     let old = Capture::start(&server, "/live", "");
     let first = |listener: &Capture| numbers(&listener.wait_for(2_000))[0].1;
@@ -146,8 +175,14 @@ fn names_visibility_and_bursts_follow_the_file() {
         config["advanced_mounts"] = json!({ "/live": { "name_override": "As wanted" } });
     });
     assert!(server.reload());
-    assert!(first(&Capture::start(&server, "/live", "")) > 20, "near the live edge");
-    assert_eq!(Listener::open(&server, "/live", "").head.get("icy-name"), Some("As wanted"));
+    assert!(
+        first(&Capture::start(&server, "/live", "")) > 20,
+        "near the live edge"
+    );
+    assert_eq!(
+        Listener::open(&server, "/live", "").head.get("icy-name"),
+        Some("As wanted")
+    );
     assert_eq!(server.status_of("/live").unwrap()["server_name"], "As wanted");
     server.edit_config(|config| config["visible_mounts"] = json!({ "/live": false }));
     assert!(server.reload());
@@ -158,13 +193,18 @@ fn names_visibility_and_bursts_follow_the_file() {
     });
     assert!(server.reload());
     assert_eq!(server.status_of("/live").unwrap()["server_name"], "As sent");
-    assert!(first(&Capture::start(&server, "/live", "")) < 20, "a mount's own burst counts more");
+    assert!(
+        first(&Capture::start(&server, "/live", "")) < 20,
+        "a mount's own burst counts more"
+    );
     assert!(!old.has_ended());
 }
 
 #[test]
 fn a_ban_closes_what_that_address_has_open() {
-    let server = Server::setup().set("trusted_proxies", json!(["127.0.0.1"])).start();
+    let server = Server::setup()
+        .set("trusted_proxies", json!(["127.0.0.1"]))
+        .start();
     let mut exact = Exact::start(&server);
     let from = |ip: &str| format!("X-Forwarded-For: {ip}\r\n");
     let banned = Capture::start(&server, "/exact", &from("192.0.2.6"));
@@ -181,9 +221,15 @@ fn a_ban_closes_what_that_address_has_open() {
     numbers(&orphan.wait_for_end());
     assert!(server.status_of("/doomed").is_none());
     for (path, status) in [("/exact", 403), ("/status-json.xsl", 403), ("/healthz", 403)] {
-        assert_eq!(get(server.address(), path, &from("192.0.2.1")).status(), status, "{path}");
+        assert_eq!(
+            get(server.address(), path, &from("192.0.2.1")).status(),
+            status,
+            "{path}"
+        );
     }
-    let refused = Source::try_with(&server, "/again", &from("192.0.2.7")).err().unwrap();
+    let refused = Source::try_with(&server, "/again", &from("192.0.2.7"))
+        .err()
+        .unwrap();
     assert_eq!((refused.status(), refused.text().trim()), (403, "Forbidden"));
     server.wait_for_log("Banned IP source connection");
     exact.check();
@@ -205,7 +251,11 @@ fn a_banned_peer_is_dropped_before_it_says_a_word() {
     server.wait_for_log("Dropping connection from banned IP at TCP level");
     server.edit_config(|config| config["whitelisted_ips"] = json!(["127.0.0.1"]));
     assert!(server.reload());
-    assert_eq!(get(server.address(), "/healthz", "").status(), 200, "the white list wins");
+    assert_eq!(
+        get(server.address(), "/healthz", "").status(),
+        200,
+        "the white list wins"
+    );
     drop(feeder);
 }
 
@@ -219,7 +269,11 @@ fn flags_stay_in_force_and_some_settings_wait_for_a_restart() {
     });
     assert!(server.reload());
     exact.check();
-    assert_eq!(get(server.address(), "/healthz", "").status(), 200, "the port was given as a flag");
+    assert_eq!(
+        get(server.address(), "/healthz", "").status(),
+        200,
+        "the port was given as a flag"
+    );
     assert!(server.log_with("Still listening where it was").is_empty());
     server.edit_config(|config| config["use_https"] = true.into());
     assert!(server.reload());
@@ -230,7 +284,10 @@ fn flags_stay_in_force_and_some_settings_wait_for_a_restart() {
 
 #[test]
 fn odd_things_in_the_file_are_warnings() {
-    let server = Server::setup().set("max_listener", 5).set("fallback_mounts", json!({ "/admin/x": "/b" })).start();
+    let server = Server::setup()
+        .set("max_listener", 5)
+        .set("fallback_mounts", json!({ "/admin/x": "/b" }))
+        .start();
     for (text, hint) in [("max_listener", "max_listeners"), ("/admin/x", "fallback_mounts")] {
         let line = server.wait_for_log(text);
         assert!(line.contains("WARN") && line.contains(hint), "{line}");

@@ -34,7 +34,10 @@ fn two_hundred_listeners_are_sent_home_in_time() {
         assert!(!pid_file.exists());
         server.wait_for_log(&format!("Received {name}, shutting down..."));
         server.wait_for_log("TinyIce stopped");
-        assert!(server.log().last().unwrap().contains("TinyIce stopped"), "it is the last word");
+        assert!(
+            server.log().last().unwrap().contains("TinyIce stopped"),
+            "it is the last word"
+        );
         assert!(server.log_with("Graceful shutdown failed").is_empty());
         for listener in &listeners {
             let heard = listener.wait_for_end();
@@ -49,7 +52,9 @@ fn two_hundred_listeners_are_sent_home_in_time() {
 fn dawdle(server: &Server) -> crate::harness::Wire {
     let mut wire = server.connect();
     let auth = Server::admin_auth();
-    wire.send(format!("POST /admin/metadata HTTP/1.1\r\nHost: h\r\n{auth}Content-Length: 100\r\n\r\nmount="));
+    wire.send(format!(
+        "POST /admin/metadata HTTP/1.1\r\nHost: h\r\n{auth}Content-Length: 100\r\n\r\nmount="
+    ));
     // It has to be past the head, or it would count as idle.
     server.wait_for_mount("/live");
     wire
@@ -63,7 +68,11 @@ fn a_request_that_dawdles_does_not_hold_the_end_up() {
     server.signal(Signal::TERM);
     let began = Instant::now();
     let status = server.wait();
-    assert!(began.elapsed() < IN_TIME + Duration::from_secs(1), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < IN_TIME + Duration::from_secs(1),
+        "{:?}",
+        began.elapsed()
+    );
     assert_eq!(status.code(), Some(0));
     server.wait_for_log("TinyIce stopped");
 }
@@ -83,6 +92,21 @@ fn a_second_signal_ends_at_once() {
         assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
         assert!(!server.folder().file("tinyice.pid").exists());
     }
+}
+
+#[test]
+fn only_a_signal_to_end_cuts_the_end_short() {
+    let mut server = Server::start();
+    let _feeder = Feeder::start(&server, "/live", 'a');
+    let mut wire = dawdle(&server);
+    server.signal(Signal::TERM);
+    server.wait_for_log("Received terminated");
+    server.signal(Signal::HUP);
+    server.signal(Signal::USR1);
+    wire.send("x".repeat(100));
+    assert_eq!(wire.head().status, 400, "the request is answered to its end");
+    assert_eq!(server.wait().code(), Some(0));
+    server.wait_for_log("TinyIce stopped");
 }
 
 #[test]
