@@ -21,7 +21,8 @@ pub(crate) fn text(occasion: Occasion, url: &str, token: &str, secrets: Option<&
         Occasion::Forced => "FORCE-SETUP MODE",
         Occasion::NotComplete => "SETUP NOT COMPLETE",
     };
-    let mut text = format!("{stars}\n  {heading}\n\n  Open your browser and navigate to:\n    {url}/setup\n\n");
+    let mut text =
+        format!("{stars}\n  {heading}\n\n  Open your browser and navigate to:\n    {url}/setup\n\n");
     text += &format!("  Setup Token: {token}\n\n  You will need this token to complete setup.\n");
     if let Some(secrets) = secrets {
         text += &format!(

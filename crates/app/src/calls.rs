@@ -27,8 +27,11 @@ async fn call(context: Arc<Context>, mut stopped: watch::Receiver<bool>) {
     let mut reloaded = context.reloaded.subscribe();
     let mut config = context.config.load_full();
     let mounts = &context.mounts;
-    let mut pulls =
-        Pulls::new(Arc::clone(mounts), context.relays.clone(), terms(&client, &config, &context.instance));
+    let mut pulls = Pulls::new(
+        Arc::clone(mounts),
+        context.relays.clone(),
+        terms(&client, &config, &context.instance),
+    );
     let announcing = watch::Sender::new(Arc::new(announcing(&client, &config)));
     let directory = {
         let mut stopped = stopped.clone();
@@ -36,10 +39,16 @@ async fn call(context: Arc<Context>, mut stopped: watch::Receiver<bool>) {
             // The sender is only dropped after the end.
             let _ = stopped.wait_for(|stop| *stop).await;
         };
-        task::spawn("directory", (), relay::report(Arc::clone(mounts), announcing.subscribe(), until))
+        task::spawn(
+            "directory",
+            (),
+            relay::report(Arc::clone(mounts), announcing.subscribe(), until),
+        )
     };
     loop {
-        pulls.apply(&config.relays, terms(&client, &config, &context.instance)).await;
+        pulls
+            .apply(&config.relays, terms(&client, &config, &context.instance))
+            .await;
         tokio::select! {
             _ = stopped.wait_for(|stop| *stop) => break,
             _ = reloaded.changed() => {}
@@ -52,11 +61,18 @@ async fn call(context: Arc<Context>, mut stopped: watch::Receiver<bool>) {
 }
 
 fn terms(client: &Client, config: &Config, instance: &str) -> Terms {
-    Terms { client: client.clone().with_policy(policy(config)), own: own(config), instance: instance.to_owned() }
+    Terms {
+        client: client.clone().with_policy(policy(config)),
+        own: own(config),
+        instance: instance.to_owned(),
+    }
 }
 
 fn announcing(client: &Client, config: &Config) -> Announcing {
-    let directory = config.directory_listing.then(|| config.directory_server.parse().ok()).flatten();
+    let directory = config
+        .directory_listing
+        .then(|| config.directory_server.parse().ok())
+        .flatten();
     Announcing {
         client: client.clone().with_policy(policy(config)),
         directories: directory.into_iter().collect(),

@@ -72,8 +72,18 @@ impl Configuration {
     pub(crate) fn new(loaded: Loaded, overrides: Overrides) -> (Self, Config) {
         let path = loaded.document.path().to_owned();
         let effective = loaded.config.with(&overrides);
-        let file = File { store: Store::new(loaded.document), config: loaded.config };
-        (Self { path, overrides, file: Mutex::new("configuration.file", file) }, effective)
+        let file = File {
+            store: Store::new(loaded.document),
+            config: loaded.config,
+        };
+        (
+            Self {
+                path,
+                overrides,
+                file: Mutex::new("configuration.file", file),
+            },
+            effective,
+        )
     }
 
     /// Reads the file again and applies what changed. False when it was refused.
@@ -82,7 +92,9 @@ impl Configuration {
         let mut loaded = match Loaded::read(&self.path) {
             Ok(loaded) => loaded,
             Err(error) => {
-                observe::emit(ReloadFailed { error: &error.to_string() });
+                observe::emit(ReloadFailed {
+                    error: &error.to_string(),
+                });
                 return false;
             }
         };
@@ -95,7 +107,9 @@ impl Configuration {
         };
         warn_hashed(&hashed);
         for problem in &loaded.warnings {
-            observe::emit(ConfigWarning { problem: &problem.to_string() });
+            observe::emit(ConfigWarning {
+                problem: &problem.to_string(),
+            });
         }
         let effective = loaded.config.with(&self.overrides);
         {
@@ -111,19 +125,27 @@ impl Configuration {
         if !hashed.is_empty() {
             self.save_hashed(context);
         }
-        observe::emit(Reloaded { changed: &changed.join(", ") });
+        observe::emit(Reloaded {
+            changed: &changed.join(", "),
+        });
         true
     }
 
     /// Changes the configuration, saves it and puts it in force. Nothing is changed when it cannot be saved.
-    pub(crate) fn change(&self, context: &Arc<Context>, change: impl FnOnce(&mut Config)) -> Result<(), SaveError> {
+    pub(crate) fn change(
+        &self,
+        context: &Arc<Context>,
+        change: impl FnOnce(&mut Config),
+    ) -> Result<(), SaveError> {
         let effective = {
             let mut file = self.file.lock();
             let mut config = file.config.clone();
             change(&mut config);
             let saved = file.store.save(&config)?;
             if let Some(copy) = saved.conflict {
-                observe::emit(SaveConflict { copy: &copy.display().to_string() });
+                observe::emit(SaveConflict {
+                    copy: &copy.display().to_string(),
+                });
             }
             file.config = config;
             file.config.with(&self.overrides)
@@ -135,7 +157,9 @@ impl Configuration {
     /// Saves passwords that stood in the file in plain text and have been hashed.
     pub(crate) fn save_hashed(&self, context: &Arc<Context>) {
         if let Err(error) = self.change(context, |_| {}) {
-            observe::emit(SaveFailed { error: &error.to_string() });
+            observe::emit(SaveFailed {
+                error: &error.to_string(),
+            });
         }
     }
 
@@ -176,7 +200,10 @@ impl api::Administer for Administrator {
             return Err(obstacle.to_owned());
         }
         let drain = drain.unwrap_or(hot_swap::DRAIN);
-        context.swap.try_send(drain).map_err(|_| "a hot swap is under way already".to_owned())
+        context
+            .swap
+            .try_send(drain)
+            .map_err(|_| "a hot swap is under way already".to_owned())
     }
 }
 

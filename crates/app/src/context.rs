@@ -37,6 +37,9 @@ impl Context {
     /// Whether a relay pulls this mount only while somebody listens.
     pub(crate) fn is_on_demand(&self, mount: &MountName) -> bool {
         let config = self.config.load();
-        config.relays.iter().any(|relay| relay.mount == *mount && relay.enabled && relay.on_demand)
+        config
+            .relays
+            .iter()
+            .any(|relay| relay.mount == *mount && relay.enabled && relay.on_demand)
     }
 }

@@ -40,7 +40,10 @@ fn spawn() -> io::Result<u8> {
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()?;
-    let out = child.stdout.take().ok_or_else(|| io::Error::other("no output of the child"))?;
+    let out = child
+        .stdout
+        .take()
+        .ok_or_else(|| io::Error::other("no output of the child"))?;
     let mut terminal = io::stdout().lock();
     for line in BufReader::new(out).lines() {
         let line = line?;

@@ -37,15 +37,19 @@ pub(crate) struct Doors {
 
 /// Where the configuration wants to listen.
 pub(crate) fn wanted(config: &Config) -> Sockets {
-    Sockets { host: config.bind_host.clone(), port: config.port }
+    Sockets {
+        host: config.bind_host.clone(),
+        port: config.port,
+    }
 }
 
 /// The sockets of the start: those that a service manager or a predecessor opened for us, else our own. The
 /// second part is for Shoutcast sources.
 pub(crate) fn first(sockets: &Sockets, config: &Config) -> Result<(Listening, Option<Listening>), BindError> {
     let mut inherited = listenfd::ListenFd::from_env();
-    let mut given: Vec<_> =
-        (0..inherited.len()).filter_map(|n| inherited.take_tcp_listener(n).ok().flatten()).collect();
+    let mut given: Vec<_> = (0..inherited.len())
+        .filter_map(|n| inherited.take_tcp_listener(n).ok().flatten())
+        .collect();
     let of_shoutcast = given.split_off(given.len().saturating_sub(hot_swap::shoutcast_sockets()));
     let http = match adopt(given) {
         Some(listening) => listening,
@@ -68,7 +72,9 @@ fn adopt(given: Vec<TcpListener>) -> Option<Listening> {
             Some(listening)
         }
         Err(error) => {
-            observe::emit(SkippedAddress { error: &format!("cannot use the sockets given: {error}") });
+            observe::emit(SkippedAddress {
+                error: &format!("cannot use the sockets given: {error}"),
+            });
             None
         }
     }
@@ -78,7 +84,9 @@ fn adopt(given: Vec<TcpListener>) -> Option<Listening> {
 pub(crate) fn bind(sockets: &Sockets) -> Result<Listening, BindError> {
     let listening = Listening::bind(sockets)?;
     for skipped in listening.skipped() {
-        observe::emit(SkippedAddress { error: &skipped.to_string() });
+        observe::emit(SkippedAddress {
+            error: &skipped.to_string(),
+        });
     }
     announce(&listening);
     Ok(listening)
@@ -86,7 +94,9 @@ pub(crate) fn bind(sockets: &Sockets) -> Result<Listening, BindError> {
 
 fn announce(listening: &Listening) {
     let addresses: Vec<_> = listening.local_addrs().iter().map(ToString::to_string).collect();
-    observe::emit(Listens { addresses: &addresses.join(" and ") });
+    observe::emit(Listens {
+        addresses: &addresses.join(" and "),
+    });
 }
 
 impl Doors {
@@ -94,7 +104,13 @@ impl Doors {
     pub(crate) fn open(listening: Listening, sockets: Sockets, handler: Arc<dyn Handler>) -> Self {
         let handles = handles_of(&listening);
         let (stop, serving) = accept(listening, Arc::clone(&handler));
-        Self { handler, sockets, handles, stop, serving }
+        Self {
+            handler,
+            sockets,
+            handles,
+            stop,
+            serving,
+        }
     }
 
     /// Moves to where the configuration wants to listen now, if that has changed. When that is not possible the
@@ -106,7 +122,11 @@ impl Doors {
         }
         let listening = match bind(&sockets) {
             Ok(listening) => listening,
-            Err(error) => return observe::emit(NotReplaced { error: &error.to_string() }),
+            Err(error) => {
+                return observe::emit(NotReplaced {
+                    error: &error.to_string(),
+                });
+            }
         };
         self.handles = handles_of(&listening);
         let (stop, serving) = accept(listening, Arc::clone(&self.handler));
@@ -147,5 +167,12 @@ fn accept(
 ) -> (oneshot::Sender<Duration>, TaskHandle<std::io::Result<()>>) {
     let (stop, stopped) = oneshot::channel();
     let until = async move { stopped.await.unwrap_or_default() };
-    (stop, task::spawn("front", (), front::serve(listening, handler, Limits::default(), until)))
+    (
+        stop,
+        task::spawn(
+            "front",
+            (),
+            front::serve(listening, handler, Limits::default(), until),
+        ),
+    )
 }

@@ -55,8 +55,15 @@ pub(crate) fn start(http: Vec<TcpListener>, shoutcast: Vec<TcpListener>) -> io::
     let sockets = http.len() + shoutcast.len();
     let of_shoutcast = shoutcast.len();
     let (mut ready, report) = io::pipe()?;
-    let passed = http.into_iter().chain(shoutcast).map(OwnedFd::from).chain([OwnedFd::from(report)]);
-    let mappings = passed.zip(FIRST..).map(|(parent_fd, child_fd)| FdMapping { parent_fd, child_fd }).collect();
+    let passed = http
+        .into_iter()
+        .chain(shoutcast)
+        .map(OwnedFd::from)
+        .chain([OwnedFd::from(report)]);
+    let mappings = passed
+        .zip(FIRST..)
+        .map(|(parent_fd, child_fd)| FdMapping { parent_fd, child_fd })
+        .collect();
     let mut command = Command::new(std::env::current_exe()?);
     command
         .args(std::env::args_os().skip(1))
@@ -105,7 +112,10 @@ pub(crate) fn is_successor() -> bool {
 
 /// How many of the inherited sockets, at the end, are for Shoutcast sources.
 pub(crate) fn shoutcast_sockets() -> usize {
-    std::env::var(SHOUTCAST).ok().and_then(|count| count.parse().ok()).unwrap_or(0)
+    std::env::var(SHOUTCAST)
+        .ok()
+        .and_then(|count| count.parse().ok())
+        .unwrap_or(0)
 }
 
 /// Tells the predecessor that it may go.
@@ -113,7 +123,11 @@ pub(crate) fn shoutcast_sockets() -> usize {
 /// # Errors
 /// The predecessor is gone already.
 pub(crate) fn report_ready() -> io::Result<()> {
-    let Ok(fd) = std::env::var(READY) else { return Ok(()) };
-    let mut report = std::fs::OpenOptions::new().write(true).open(format!("/dev/fd/{fd}"))?;
+    let Ok(fd) = std::env::var(READY) else {
+        return Ok(());
+    };
+    let mut report = std::fs::OpenOptions::new()
+        .write(true)
+        .open(format!("/dev/fd/{fd}"))?;
     report.write_all(b"r")
 }

@@ -60,11 +60,21 @@ pub(crate) async fn publish(
     let expects_continue = icecast::text::header(&request.headers, EXPECT)
         .is_some_and(|expected| expected.eq_ignore_ascii_case("100-continue"));
     if context.auth.gate().is_banned(request.client) {
-        observe::emit(BannedSource { mount: mount.as_str(), ip: request.client });
+        observe::emit(BannedSource {
+            mount: mount.as_str(),
+            ip: request.client,
+        });
         return respond::answer(exchange, Answer::forbidden("Forbidden")).await;
     }
-    let credentials = request.headers.get(AUTHORIZATION).and_then(|v| Credentials::from_basic(v.as_bytes()));
-    match context.auth.source(Proto::Icecast, request.client, &mount, credentials.as_ref()).await {
+    let credentials = request
+        .headers
+        .get(AUTHORIZATION)
+        .and_then(|v| Credentials::from_basic(v.as_bytes()));
+    match context
+        .auth
+        .source(Proto::Icecast, request.client, &mount, credentials.as_ref())
+        .await
+    {
         SourceVerdict::Ok => {}
         SourceVerdict::Busy => return respond::answer(exchange, Answer::too_many_logins()).await,
         SourceVerdict::NoCredentials | SourceVerdict::LockedOut | SourceVerdict::Wrong => {
@@ -83,7 +93,9 @@ pub(crate) async fn publish(
         owner,
         station::of_source(offer.station),
         offer.content_type,
-        offer.metaint.and_then(|interval| NonZeroUsize::try_from(interval).ok()),
+        offer
+            .metaint
+            .and_then(|interval| NonZeroUsize::try_from(interval).ok()),
     ) {
         Ok(session) => session,
         Err(refusal) => return respond::answer(exchange, refused(refusal)).await,
@@ -96,7 +108,9 @@ pub(crate) async fn publish(
     // A source that cannot be watched is still a source.
     let _ = front::watch_peer(&stream, PEER_SILENCE);
     if stream.write_all(plan.before_body).await.is_ok() {
-        let ended = session.run(&mut stream, decoder, BytesMut::from(&raw.buffered[..]), framed).await;
+        let ended = session
+            .run(&mut stream, decoder, BytesMut::from(&raw.buffered[..]), framed)
+            .await;
         if let (Ended::Complete, Some(after)) = (ended, plan.after_body) {
             // The source has all it needs to know; whether it reads this is up to it.
             let _ = stream.write_all(after).await;
@@ -146,7 +160,12 @@ impl Session {
         let content_type = content_type.unwrap_or_else(|| "audio/mpeg".to_owned());
         let format = Format::from_content_type(&content_type).unwrap_or(Format::Opaque);
         let (ip, user_agent) = (owner.label.clone(), owner.user_agent.clone());
-        let offer = Offer { owner, station, content_type, format };
+        let offer = Offer {
+            owner,
+            station,
+            content_type,
+            format,
+        };
         let claim: Claim = context.mounts.claim(mount, offer, Instant::now())?;
         Ok(Self {
             intake: Intake::new(claim, labelled, interval),

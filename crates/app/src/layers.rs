@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, path::Path};
 
 /// From the bottom up. A crate may use those before it.
 const ORDER: &[&str] = &[
-    "observe", "config", "media", "ring", "fanout", "auth", "mount", "outbound", "icecast", "front", "relay", "api",
-    "tinyice", "bench",
+    "observe", "config", "media", "ring", "fanout", "auth", "mount", "outbound", "icecast", "front", "relay",
+    "api", "tinyice", "bench",
 ];
 
 /// Crates that stand apart: nothing of ours below them, or nothing of ours above them.
@@ -17,12 +17,21 @@ fn dependencies() -> BTreeMap<String, Vec<String>> {
     let mut all = BTreeMap::new();
     for entry in std::fs::read_dir(crates).expect("the crates are there") {
         let manifest = entry.expect("readable").path().join("Cargo.toml");
-        let Ok(text) = std::fs::read_to_string(&manifest) else { continue };
-        let name = text.lines().find_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"'));
+        let Ok(text) = std::fs::read_to_string(&manifest) else {
+            continue;
+        };
+        let name = text
+            .lines()
+            .find_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"'));
         let section = text.split("\n[dependencies]\n").nth(1).unwrap_or_default();
         let section = section.split("\n[").next().unwrap_or_default();
-        let names = section.lines().filter_map(|line| line.split(['.', ' ', '=']).next());
-        let ours = names.filter(|name| ORDER.contains(name)).map(str::to_owned).collect();
+        let names = section
+            .lines()
+            .filter_map(|line| line.split(['.', ' ', '=']).next());
+        let ours = names
+            .filter(|name| ORDER.contains(name))
+            .map(str::to_owned)
+            .collect();
         all.insert(name.expect("every crate has a name").to_owned(), ours);
     }
     all
@@ -35,7 +44,10 @@ fn every_crate_has_its_place_and_arrows_point_down() {
     for (name, below) in &all {
         let own = rank(name).unwrap_or_else(|| panic!("{name} has no place in the order"));
         for dependency in below {
-            assert!(rank(dependency).expect("only ours are listed") < own, "{name} must not use {dependency}");
+            assert!(
+                rank(dependency).expect("only ours are listed") < own,
+                "{name} must not use {dependency}"
+            );
         }
         if USE_NOTHING_OF_OURS.contains(&name.as_str()) {
             assert!(below.is_empty(), "{name} uses {below:?}");
@@ -49,6 +61,9 @@ fn the_map_names_every_crate() {
     let map = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../ARCHITECTURE.md"));
     let map = map.expect("the map is there");
     for name in ORDER {
-        assert!(map.contains(&format!("| `{name}`")), "{name} is missing in ARCHITECTURE.md");
+        assert!(
+            map.contains(&format!("| `{name}`")),
+            "{name} is missing in ARCHITECTURE.md"
+        );
     }
 }

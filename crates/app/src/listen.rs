@@ -43,7 +43,10 @@ pub(crate) async fn listen(
     exchange: Exchange,
 ) -> Outcome {
     if relay::is_loop(&request.headers, &context.instance) {
-        observe::emit(RelayLoop { mount: mount.as_str(), ip: request.client });
+        observe::emit(RelayLoop {
+            mount: mount.as_str(),
+            ip: request.client,
+        });
         return respond::answer(exchange, relay::loop_detected()).await;
     }
     let (stream, primary) = match tune(context, &mount).await {
@@ -90,10 +93,15 @@ pub(crate) async fn listen(
         _ if metaint.is_some() => Interleave::icy(),
         _ => Interleave::Plain,
     };
-    let Ok(socket) = exchange.into_raw().stream.into_tcp() else { return Outcome::taken() };
+    let Ok(socket) = exchange.into_raw().stream.into_tcp() else {
+        return Outcome::taken();
+    };
     match socket.into_std().and_then(Wire::plain) {
         Ok(wire) => context.mounts.enter(entrance, wire, head, interleave),
-        Err(error) => observe::emit(HandOverFailed { mount: mount.as_str(), error }),
+        Err(error) => observe::emit(HandOverFailed {
+            mount: mount.as_str(),
+            error,
+        }),
     }
     Outcome::taken()
 }
@@ -114,25 +122,36 @@ async fn tune(context: &Context, mount: &MountName) -> Tuned {
             }
         }
     };
-    tokio::time::timeout(ON_DEMAND, arrival).await.unwrap_or_else(|_| {
-        context.mounts.forget_wish(mount);
-        context.mounts.tune(mount)
-    })
+    tokio::time::timeout(ON_DEMAND, arrival)
+        .await
+        .unwrap_or_else(|_| {
+            context.mounts.forget_wish(mount);
+            context.mounts.tune(mount)
+        })
 }
 
 /// The instances that a relay must not be, if it pulls this stream from us.
 fn chain(context: &Context, stream: &Stream) -> String {
     let relayed = stream.owner().protocol == Protocol::Relay;
-    let before = if relayed { context.relays.chain(stream.mount()) } else { Chain::default() };
+    let before = if relayed {
+        context.relays.chain(stream.mount())
+    } else {
+        Chain::default()
+    };
     before.through(&context.instance)
 }
 
 /// What listeners are told of the station.
 fn describe(stream: &Stream, settings: &Settings) -> StationInfo {
     let station = stream.station();
-    let own = settings.mounts.get(stream.mount()).and_then(|own| own.name_override.clone());
+    let own = settings
+        .mounts
+        .get(stream.mount())
+        .and_then(|own| own.name_override.clone());
     StationInfo {
-        name: own.filter(|name| !name.is_empty()).or_else(|| station.name.clone()),
+        name: own
+            .filter(|name| !name.is_empty())
+            .or_else(|| station.name.clone()),
         description: station.description.clone(),
         genre: station.genre.clone(),
         url: station.url.clone(),

@@ -10,7 +10,11 @@ use observe::{
 pub(crate) fn start(config: &Config) -> Result<LogHandle, OpenError> {
     observe::log::start(Settings {
         level: level(config.log.level),
-        format: if config.log.json { Format::Json } else { Format::Text },
+        format: if config.log.json {
+            Format::Json
+        } else {
+            Format::Text
+        },
         file: config.log.file.as_ref().map(Into::into),
         auth_file: config.log.auth_file.as_ref().map(Into::into),
     })

@@ -34,7 +34,9 @@ fn main() -> ExitCode {
         return daemon::start().into();
     }
     observe::task::watch_panics();
-    let Ok(overrides) = flags.overrides() else { return cli::USAGE.into() };
+    let Ok(overrides) = flags.overrides() else {
+        return cli::USAGE.into();
+    };
     server::run(server::Invocation {
         config: flags.config_path(),
         overrides,

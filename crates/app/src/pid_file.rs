@@ -52,7 +52,11 @@ impl PidFile {
         file.set_len(0).map_err(unwritable)?;
         file.rewind().map_err(unwritable)?;
         write!(file, "{}", std::process::id()).map_err(unwritable)?;
-        Ok(Self { path: path.to_owned(), _locked: file, stays: false })
+        Ok(Self {
+            path: path.to_owned(),
+            _locked: file,
+            stays: false,
+        })
     }
 }
 
@@ -81,7 +85,9 @@ pub(crate) struct PidKeeper {
 impl PidKeeper {
     /// Keeps `file`, or waits for the one at `awaited`.
     pub(crate) fn new(file: Option<PidFile>, awaited: Option<PathBuf>) -> Self {
-        let keeper = Self { file: Arc::new(Mutex::new("pid-file", file)) };
+        let keeper = Self {
+            file: Arc::new(Mutex::new("pid-file", file)),
+        };
         if let Some(path) = awaited {
             let file = Arc::downgrade(&keeper.file);
             task::spawn("pid-file", (), async move {
@@ -118,7 +124,10 @@ mod tests {
         let path = folder.join("tinyice.pid");
         std::fs::write(&path, "99999999").expect("writable");
         let first = PidFile::write(&path).expect("stale files are taken over");
-        assert_eq!(std::fs::read_to_string(&path).ok(), Some(std::process::id().to_string()));
+        assert_eq!(
+            std::fs::read_to_string(&path).ok(),
+            Some(std::process::id().to_string())
+        );
         assert!(matches!(PidFile::write(&path), Err(PidFileError::Taken(_))));
         drop(first);
         assert!(!path.exists());

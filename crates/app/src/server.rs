@@ -135,8 +135,13 @@ pub(crate) fn run(invocation: Invocation) -> u8 {
             // The last words go to the terminal, in the shape that whoever reads it expects.
             let json = json.unwrap_or_else(|| Loaded::read(&path).is_ok_and(|loaded| loaded.config.log.json));
             let format = if json { Format::Json } else { Format::Text };
-            let log = observe::log::start(observe::log::Settings { format, ..Default::default() });
-            observe::emit(Fatal { error: &error.to_string() });
+            let log = observe::log::start(observe::log::Settings {
+                format,
+                ..Default::default()
+            });
+            observe::emit(Fatal {
+                error: &error.to_string(),
+            });
             if let Ok(log) = log {
                 log.flush(Duration::from_secs(1));
             }
@@ -154,17 +159,27 @@ fn start_and_serve(invocation: Invocation) -> Result<u8, StartError> {
         config.log.file = Some(config.data_dir.join("tinyice.log").to_string_lossy().into_owned());
     }
     let log = logging::start(&config).map_err(|error| {
-        let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        let cause = std::error::Error::source(&error)
+            .map(ToString::to_string)
+            .unwrap_or_default();
         StartError::Log(error, cause)
     })?;
     for problem in &loaded.warnings {
-        observe::emit(ConfigWarning { problem: &problem.to_string() });
+        observe::emit(ConfigWarning {
+            problem: &problem.to_string(),
+        });
     }
     configuration::warn_hashed(&hashed);
     // A predecessor still holds the file; it is taken over once it lets go.
-    let pid_file = if hot_swap::is_successor() { None } else { write_pid_file(&invocation)? };
+    let pid_file = if hot_swap::is_successor() {
+        None
+    } else {
+        write_pid_file(&invocation)?
+    };
     match front::raise_open_files() {
-        Ok(files) => observe::emit(OpenFiles { limit: files.now.unwrap_or(0) }),
+        Ok(files) => observe::emit(OpenFiles {
+            limit: files.now.unwrap_or(0),
+        }),
         Err(error) => observe::emit(OpenFilesFailed { error }),
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -172,7 +187,15 @@ fn start_and_serve(invocation: Invocation) -> Result<u8, StartError> {
         .thread_name("main")
         .build()
         .map_err(system("cannot start the runtime"))?;
-    let start = Start { invocation, loaded, config, secrets, hashed: !hashed.is_empty(), pid_file, log: log.clone() };
+    let start = Start {
+        invocation,
+        loaded,
+        config,
+        secrets,
+        hashed: !hashed.is_empty(),
+        pid_file,
+        log: log.clone(),
+    };
     let code = runtime.block_on(serve(start));
     // Whatever still runs has had its time.
     runtime.shutdown_timeout(Duration::from_millis(200));
@@ -186,9 +209,11 @@ fn load(invocation: &Invocation) -> Result<(Loaded, Option<FirstRunSecrets>), St
         Ok(loaded) => Ok((loaded, None)),
         Err(LoadError::Missing { .. }) => {
             let host = invocation.overrides.bind_host.as_deref().unwrap_or("0.0.0.0");
-            let (tree, secrets) = config::first_run(host, |password| bcrypt::hash(password, bcrypt::DEFAULT_COST))
+            let (tree, secrets) =
+                config::first_run(host, |password| bcrypt::hash(password, bcrypt::DEFAULT_COST))
+                    .map_err(|error| StartError::Create(error.to_string()))?;
+            config::create(&invocation.config, &tree)
                 .map_err(|error| StartError::Create(error.to_string()))?;
-            config::create(&invocation.config, &tree).map_err(|error| StartError::Create(error.to_string()))?;
             Ok((Loaded::read(&invocation.config)?, Some(secrets)))
         }
         Err(error) => Err(error.into()),
@@ -208,12 +233,16 @@ impl Invocation {
 }
 
 fn write_pid_file(invocation: &Invocation) -> Result<Option<PidFile>, StartError> {
-    let Some(path) = invocation.pid_path() else { return Ok(None) };
+    let Some(path) = invocation.pid_path() else {
+        return Ok(None);
+    };
     match PidFile::write(&path) {
         Ok(file) => Ok(Some(file)),
         Err(taken @ PidFileError::Taken(_)) => Err(StartError::Pid(taken)),
         Err(error) => {
-            observe::emit(NoPidFile { error: &error.to_string() });
+            observe::emit(NoPidFile {
+                error: &error.to_string(),
+            });
             Ok(None)
         }
     }
@@ -234,15 +263,31 @@ struct Start {
 }
 
 async fn serve(start: Start) -> Result<u8, StartError> {
-    let Start { invocation, loaded, config, secrets, hashed, pid_file, log } = start;
+    let Start {
+        invocation,
+        loaded,
+        config,
+        secrets,
+        hashed,
+        pid_file,
+        log,
+    } = start;
     let mut signals = Signals::new().map_err(system("cannot listen for signals"))?;
     let sockets = doors::wanted(&config);
     if secrets.is_none() {
-        observe::emit(Starting { path: &loaded.document.path().display().to_string() });
+        observe::emit(Starting {
+            path: &loaded.document.path().display().to_string(),
+        });
     }
     let (listening, shoutcast_port) = doors::first(&sockets, &config)?;
-    let shoutcast_handles = shoutcast_port.as_ref().and_then(|port| port.duplicates().ok()).unwrap_or_default();
-    let port = listening.local_addrs().first().map_or(config.port, std::net::SocketAddr::port);
+    let shoutcast_handles = shoutcast_port
+        .as_ref()
+        .and_then(|port| port.duplicates().ok())
+        .unwrap_or_default();
+    let port = listening
+        .local_addrs()
+        .first()
+        .map_or(config.port, std::net::SocketAddr::port);
     let setup = setup_token(&config, &invocation)?;
     let (swap, mut swaps) = mpsc::channel(1);
     let server = Server::build(&invocation, loaded, Arc::clone(&setup), swap, log.clone())?;
@@ -262,10 +307,17 @@ async fn serve(start: Start) -> Result<u8, StartError> {
     }
 
     let calls = calls::start(&server.context, stopped);
-    let mut doors = Doors::open(listening, sockets, Arc::new(Switchboard(Arc::clone(&server.context))));
+    let mut doors = Doors::open(
+        listening,
+        sockets,
+        Arc::new(Switchboard(Arc::clone(&server.context))),
+    );
     service_manager::tell(&[NotifyState::Ready]);
     hot_swap::report_ready().map_err(system("cannot tell the predecessor"))?;
-    let mut pid_file = PidKeeper::new(pid_file, invocation.pid_path().filter(|_| hot_swap::is_successor()));
+    let mut pid_file = PidKeeper::new(
+        pid_file,
+        invocation.pid_path().filter(|_| hot_swap::is_successor()),
+    );
 
     let last = loop {
         let signal = tokio::select! {
@@ -314,7 +366,9 @@ async fn serve(start: Start) -> Result<u8, StartError> {
         }
     };
     if ended.is_err() {
-        observe::emit(ShutdownFailed { error: "connections were still open after 10 s" });
+        observe::emit(ShutdownFailed {
+            error: "connections were still open after 10 s",
+        });
     }
     observe::emit(HasStopped {});
     Ok(0)
@@ -342,18 +396,26 @@ fn show_banner(
         (None, true) => Occasion::Forced,
         (None, false) => Occasion::NotComplete,
     };
-    let host = if config.hostname.is_empty() { "localhost" } else { &config.hostname };
+    let host = if config.hostname.is_empty() {
+        "localhost"
+    } else {
+        &config.hostname
+    };
     let text = banner::text(occasion, &format!("http://{host}:{port}"), token, secrets);
     let mut out = io::stdout().lock();
     // Without a standard output there is nobody to show it to.
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-
 /// A copy of the token for those who cannot see the banner.
 fn keep_token(config: &Config, token: &str) {
     let path = config.data_dir.join("setup-token");
-    let file = std::fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&path);
+    let file = std::fs::OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(&path);
     // Where nothing can be written the banner has to do.
     let _ = file.and_then(|mut file| writeln!(file, "{token}"));
 }
@@ -475,10 +537,14 @@ impl Server {
     /// Writes down what every task and thread is doing, for a person who has nothing else.
     fn dump(&self) {
         for task in task::list() {
-            observe::emit(TaskDump { task: &format!("{task:?}") });
+            observe::emit(TaskDump {
+                task: &format!("{task:?}"),
+            });
         }
         for thread in observe::thread::list() {
-            observe::emit(TaskDump { task: &format!("{thread:?}") });
+            observe::emit(TaskDump {
+                task: &format!("{thread:?}"),
+            });
         }
     }
 
@@ -486,17 +552,24 @@ impl Server {
     async fn swap(&self, doors: &Doors, shoutcast: &[std::net::TcpListener]) -> Option<u32> {
         observe::emit(Swapping {});
         let handles = doors.handles().and_then(|http| {
-            let shoutcast = shoutcast.iter().map(std::net::TcpListener::try_clone).collect::<io::Result<_>>()?;
+            let shoutcast = shoutcast
+                .iter()
+                .map(std::net::TcpListener::try_clone)
+                .collect::<io::Result<_>>()?;
             Ok((http, shoutcast))
         });
         let started = match handles {
-            Ok((http, shoutcast)) => tokio::task::spawn_blocking(move || hot_swap::start(http, shoutcast)).await,
+            Ok((http, shoutcast)) => {
+                tokio::task::spawn_blocking(move || hot_swap::start(http, shoutcast)).await
+            }
             Err(error) => Ok(Err(error)),
         };
         match started.unwrap_or_else(|error| Err(io::Error::other(error))) {
             Ok(pid) => Some(pid),
             Err(error) => {
-                observe::emit(SwapFailed { error: &error.to_string() });
+                observe::emit(SwapFailed {
+                    error: &error.to_string(),
+                });
                 None
             }
         }
@@ -525,20 +598,20 @@ impl Server {
             _ = signals.next_end() => {}
         }
         self.context.stopping.store(true, Ordering::Relaxed);
-        if tokio::time::timeout(SHUTDOWN, self.shut_down(stop, None, calls)).await.is_err() {
-            observe::emit(ShutdownFailed { error: "connections were still open after 10 s" });
+        if tokio::time::timeout(SHUTDOWN, self.shut_down(stop, None, calls))
+            .await
+            .is_err()
+        {
+            observe::emit(ShutdownFailed {
+                error: "connections were still open after 10 s",
+            });
         }
         observe::emit(HasStopped {});
         Ok(0)
     }
 
     /// Ends everything in order: no new connections, what listeners are due, sources, running requests.
-    async fn shut_down(
-        &self,
-        stop: watch::Sender<bool>,
-        doors: Option<Doors>,
-        calls: task::TaskHandle<()>,
-    ) {
+    async fn shut_down(&self, stop: watch::Sender<bool>, doors: Option<Doors>, calls: task::TaskHandle<()>) {
         stop.send_replace(true);
         let fanout = Arc::clone(&self.fanout);
         let deadline = Instant::now() + LAST_BYTES;

@@ -32,7 +32,10 @@ pub(crate) fn of_mounts(config: &Config) -> Settings {
         entry.burst = entry.burst.or_else(|| relay.burst());
     }
     let set = |map: &std::collections::BTreeMap<config::MountName, bool>, wanted: bool| {
-        map.iter().filter(|(_, value)| **value == wanted).map(|(name, _)| name.clone()).collect()
+        map.iter()
+            .filter(|(_, value)| **value == wanted)
+            .map(|(name, _)| name.clone())
+            .collect()
     };
     settings.disabled = set(&config.disabled_mounts, true);
     settings.visible = set(&config.visible_mounts, true);
@@ -46,7 +49,12 @@ pub(crate) fn of_mounts(config: &Config) -> Settings {
         .chain(config.fallback_mounts.values())
         .chain(config.users.values().flat_map(|user| user.mounts.keys()))
         .chain(config.relays.iter().map(|relay| &relay.mount))
-        .chain(config.transcoders.iter().map(|transcoder| &transcoder.output_mount))
+        .chain(
+            config
+                .transcoders
+                .iter()
+                .map(|transcoder| &transcoder.output_mount),
+        )
         .chain(config.autodjs.iter().map(|dj| &dj.mount));
     settings.known = names.cloned().collect();
     settings

@@ -1,11 +1,6 @@
 //! Shoutcast v1 sources, on a port of their own: a password line, then headers, then audio.
 
-use std::{
-    net::SocketAddr,
-    num::NonZeroUsize,
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use auth::{Credentials, Protocol as Proto, SourceVerdict};
 use bytes::BytesMut;
@@ -31,9 +26,15 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Opens the port, if the configuration asks for it.
 pub(crate) fn bind(config: &Config) -> Result<Option<Listening>, front::BindError> {
-    let Some(shoutcast) = &config.shoutcast else { return Ok(None) };
+    let Some(shoutcast) = &config.shoutcast else {
+        return Ok(None);
+    };
     let port = shoutcast.port;
-    Listening::bind(&Sockets { host: config.bind_host.clone(), port }).map(Some)
+    Listening::bind(&Sockets {
+        host: config.bind_host.clone(),
+        port,
+    })
+    .map(Some)
 }
 
 observe::event! {
@@ -44,11 +45,21 @@ observe::event! {
 
 /// Accepts sources until told to stop; those that are there stay.
 pub(crate) fn serve(context: &Arc<Context>, listening: Listening, stopped: watch::Receiver<bool>) {
-    let Some(shoutcast) = context.config.load().shoutcast.clone() else { return };
+    let Some(shoutcast) = context.config.load().shoutcast.clone() else {
+        return;
+    };
     for socket in listening.into_sockets() {
-        let Ok(socket) = TcpListener::from_std(socket) else { continue };
-        let address = socket.local_addr().map(|address| address.to_string()).unwrap_or_default();
-        observe::emit(Listens { address: &address, mount: shoutcast.mount.as_str() });
+        let Ok(socket) = TcpListener::from_std(socket) else {
+            continue;
+        };
+        let address = socket
+            .local_addr()
+            .map(|address| address.to_string())
+            .unwrap_or_default();
+        observe::emit(Listens {
+            address: &address,
+            mount: shoutcast.mount.as_str(),
+        });
         let (context, mount, mut stopped) = (Arc::clone(context), shoutcast.mount.clone(), stopped.clone());
         task::spawn("shoutcast-accept", address, async move {
             loop {
@@ -79,7 +90,9 @@ async fn converse(context: Arc<Context>, mount: MountName, stream: TcpStream, pe
         return;
     };
     // Without any framing the end of the connection is the end of the stream.
-    session.run(&mut stream, Decoder::for_source(Framing::Absent), early, false).await;
+    session
+        .run(&mut stream, Decoder::for_source(Framing::Absent), early, false)
+        .await;
 }
 
 /// Password, then headers. Nothing when the source was refused or went away.
@@ -104,7 +117,10 @@ async fn shake_hands(
                 let mut verdict = SourceVerdict::Wrong;
                 for password in &tries[..if tries[0] == tries[1] { 1 } else { 2 }] {
                     let credentials = Credentials::password(password.as_bytes());
-                    verdict = context.auth.source(Proto::Icecast, ip, mount, Some(&credentials)).await;
+                    verdict = context
+                        .auth
+                        .source(Proto::Icecast, ip, mount, Some(&credentials))
+                        .await;
                     if verdict == SourceVerdict::Ok {
                         break;
                     }
@@ -124,7 +140,9 @@ async fn shake_hands(
                     ip: Some(ip),
                     user_agent: String::new(),
                 };
-                let interval = source.metaint.and_then(|interval| NonZeroUsize::try_from(interval).ok());
+                let interval = source
+                    .metaint
+                    .and_then(|interval| NonZeroUsize::try_from(interval).ok());
                 let station = station::of_source(source.station);
                 let session =
                     Session::claim(context, mount, owner, station, source.content_type, interval).ok()?;

@@ -221,7 +221,7 @@ fn loops_are_refused_and_never_followed() {
 /// ADTS frames of low complexity AAC, 44,100 Hz, stereo, valid as far as headers go.
 fn adts(count: usize) -> Vec<u8> {
     const LENGTH: usize = 200;
-    let mut frame = vec![0x55; LENGTH];
+    let mut frame = [0x55; LENGTH];
     frame[..7].copy_from_slice(&[
         0xff,
         0xf1,

@@ -10,7 +10,9 @@ struct Successor(Pid);
 impl Drop for Successor {
     fn drop(&mut self) {
         let _ = kill_process(self.0, Signal::TERM);
-        until("the successor ends", || test_kill_process(self.0).is_err().then_some(()));
+        until("the successor ends", || {
+            test_kill_process(self.0).is_err().then_some(())
+        });
     }
 }
 
@@ -27,17 +29,30 @@ fn listeners_stay_while_newcomers_meet_the_successor() {
     let listener = Capture::start(&server, "/live", "");
     listener.wait_for(FRAME);
 
-    let reply = post(server.address(), "/admin/hotswap?drain=600", &Server::admin_auth(), "");
-    assert_eq!((reply.status(), reply.text().as_str()), (202, r#"{"status":"started"}"#));
+    let reply = post(
+        server.address(),
+        "/admin/hotswap?drain=600",
+        &Server::admin_auth(),
+        "",
+    );
+    assert_eq!(
+        (reply.status(), reply.text().as_str()),
+        (202, r#"{"status":"started"}"#)
+    );
     server.wait_for_log("the successor is ready, draining");
     let old = Pid::from_raw(i32::try_from(server.pid()).expect("pids are small"));
-    let successor = until("the successor takes the pid file", || pid_in_file(&server).filter(|pid| Some(*pid) != old));
+    let successor = until("the successor takes the pid file", || {
+        pid_in_file(&server).filter(|pid| Some(*pid) != old)
+    });
     let _successor = Successor(successor);
 
     // Newcomers, sources among them, meet the successor; the old listener hears on without a gap.
     let _second = Feeder::start(&server, "/second", 'b');
     server.wait_for_mount("/second");
-    assert!(server.status_of("/live").is_none(), "the old source is still with the old process");
+    assert!(
+        server.status_of("/live").is_none(),
+        "the old source is still with the old process"
+    );
     let heard = listener.len();
     listener.wait_for(heard + 20 * FRAME);
     let newcomer = Capture::start(&server, "/second", "");
@@ -48,9 +63,15 @@ fn listeners_stay_while_newcomers_meet_the_successor() {
     assert_eq!(server.wait().code(), Some(0));
     let heard = listener.wait_for_end();
     let numbers = numbers(&heard);
-    assert!(numbers.windows(2).all(|pair| pair[1].1 == pair[0].1 + 1), "no frame is missing");
+    assert!(
+        numbers.windows(2).all(|pair| pair[1].1 == pair[0].1 + 1),
+        "no frame is missing"
+    );
     assert_eq!(get(server.address(), "/healthz", "").status(), 200);
-    assert!(pid_in_file(&server) == Some(successor), "the old process leaves the pid file alone");
+    assert!(
+        pid_in_file(&server) == Some(successor),
+        "the old process leaves the pid file alone"
+    );
     newcomer.wait_for(newcomer.len() + FRAME);
 }
 
@@ -72,7 +93,19 @@ fn a_successor_that_cannot_start_changes_nothing() {
 #[test]
 fn only_a_superadmin_may_and_only_by_post() {
     let server = Server::start();
-    assert_eq!(get(server.address(), "/admin/hotswap", &Server::admin_auth()).status(), 405);
+    assert_eq!(
+        get(server.address(), "/admin/hotswap", &Server::admin_auth()).status(),
+        405
+    );
     assert_eq!(post(server.address(), "/admin/hotswap", "", "").status(), 401);
-    assert_eq!(post(server.address(), "/admin/hotswap?drain=x", &Server::admin_auth(), "").status(), 400);
+    assert_eq!(
+        post(
+            server.address(),
+            "/admin/hotswap?drain=x",
+            &Server::admin_auth(),
+            ""
+        )
+        .status(),
+        400
+    );
 }

@@ -170,6 +170,9 @@ fn noise_between_frames_is_left_out() {
     bystander.check_unharmed(&server);
 }
 
+/// A name, how it is encoded, what it is called, what it is, and how that begins.
+type Mislabelled<'a> = (&'a str, &'a [&'a str], &'a str, &'a str, &'a [u8]);
+
 #[test]
 fn bytes_count_more_than_labels() {
     if !installed(&["ffmpeg"]) {
@@ -177,7 +180,7 @@ fn bytes_count_more_than_labels() {
     }
     let server = Server::start();
     let folder = Folder::new();
-    let cases: [(&str, &[&str], &str, &str, &[u8]); 6] = [
+    let cases: [Mislabelled; 6] = [
         (
             "opus",
             &["-c:a", "libopus", "-b:a", "96k", "-f", "ogg"],

@@ -104,7 +104,7 @@ fn only_a_signal_to_end_cuts_the_end_short() {
     server.signal(Signal::HUP);
     server.signal(Signal::USR1);
     wire.send("x".repeat(100));
-    assert_eq!(wire.head().status, 400, "the request is answered to its end");
+    assert_eq!(wire.head().status, 404, "the request is answered to its end");
     assert_eq!(server.wait().code(), Some(0));
     server.wait_for_log("TinyIce stopped");
 }
