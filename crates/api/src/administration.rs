@@ -13,8 +13,8 @@ use icecast::{
     command::{self, BadMove},
     metadata,
     status::{
-        ListenerStatus, ServerStatus, listclients_json, listclients_xml, listmounts_xml, stats_json, stats_xml,
-        streamlist_txt,
+        ListenerStatus, ServerStatus, listclients_json, listclients_xml, listmounts_xml, stats_json,
+        stats_xml, streamlist_txt,
     },
 };
 use mount::Stopped;
@@ -66,10 +66,17 @@ impl Api {
             return self.update_metadata(request, form).await;
         }
         let form = String::from_utf8_lossy(form);
-        let parameters = Parameters { query: request.query().unwrap_or_default(), form: &form };
+        let parameters = Parameters {
+            query: request.query().unwrap_or_default(),
+            form: &form,
+        };
         let mount = parameters.mount("mount");
         let credentials = Self::credentials(request);
-        let verdict = self.parts.auth.admin_or_source(request.client, mount.as_ref(), credentials.as_ref()).await;
+        let verdict = self
+            .parts
+            .auth
+            .admin_or_source(request.client, mount.as_ref(), credentials.as_ref())
+            .await;
         let caller = match verdict {
             Verdict::Account(account) => Caller::Account(account),
             Verdict::SourceOf(mount) => Caller::SourceOf(mount),
@@ -105,15 +112,26 @@ impl Api {
                 if command == C::Stats && wants_json(request, parameters) {
                     return json(self.stats_json(&status, filter.as_deref()));
                 }
-                plain(Answer::new(StatusCode::OK, command::XML, stats_xml(&status, filter.as_deref())))
+                plain(Answer::new(
+                    StatusCode::OK,
+                    command::XML,
+                    stats_xml(&status, filter.as_deref()),
+                ))
             }
-            C::ListMounts => {
-                plain(Answer::new(StatusCode::OK, command::XML, listmounts_xml(&self.status_for(caller, &config))))
-            }
-            C::StreamList => plain(Answer::text(StatusCode::OK, streamlist_txt(&self.status_for(caller, &config)))),
+            C::ListMounts => plain(Answer::new(
+                StatusCode::OK,
+                command::XML,
+                listmounts_xml(&self.status_for(caller, &config)),
+            )),
+            C::StreamList => plain(Answer::text(
+                StatusCode::OK,
+                streamlist_txt(&self.status_for(caller, &config)),
+            )),
             C::Poke => plain(command::response(StatusCode::OK, "Hello", true)),
             C::Metadata | C::ListClients | C::KillClient | C::KillSource | C::MoveClients | C::Fallbacks => {
-                let Some(mount) = mount else { return plain(command::missing("mount")) };
+                let Some(mount) = mount else {
+                    return plain(command::missing("mount"));
+                };
                 if !caller.may_manage(mount) {
                     return plain(metadata::forbidden());
                 }
@@ -144,7 +162,11 @@ impl Api {
                 if parameters.get("format").as_deref() == Some("json") {
                     return json(listclients_json(mount.as_str(), &listeners));
                 }
-                plain(Answer::new(StatusCode::OK, command::XML, listclients_xml(mount.as_str(), &listeners)))
+                plain(Answer::new(
+                    StatusCode::OK,
+                    command::XML,
+                    listclients_xml(mount.as_str(), &listeners),
+                ))
             }
             C::KillClient => {
                 let Some(id) = parameters.get("id").and_then(|id| id.parse().ok()) else {
@@ -176,7 +198,11 @@ impl Api {
         }
         if self.parts.mounts.live(&to).is_none() {
             let known = self.parts.mounts.settings().known.contains(&to);
-            return plain(Answer::from(if known { BadMove::NotRunning } else { BadMove::NoSuchDestination }));
+            return plain(Answer::from(if known {
+                BadMove::NotRunning
+            } else {
+                BadMove::NoSuchDestination
+            }));
         }
         self.parts.mounts.move_listeners(from, &to);
         plain(command::moveclients(from, &to))
@@ -187,7 +213,9 @@ impl Api {
         if !caller.is_account() {
             return plain(metadata::forbidden());
         }
-        let Some(text) = parameters.get("fallback") else { return plain(command::missing("fallback")) };
+        let Some(text) = parameters.get("fallback") else {
+            return plain(command::missing("fallback"));
+        };
         let fallback = match text.as_str() {
             "" => None,
             text => match MountName::parse(text) {
@@ -238,7 +266,10 @@ impl Api {
             return stats_json(status, mount);
         }
         let totals = self.parts.mounts.totals();
-        format!(r#"{{"bytes_in":{},"bytes_out":{}}}"#, totals.bytes_in, totals.bytes_out)
+        format!(
+            r#"{{"bytes_in":{},"bytes_out":{}}}"#,
+            totals.bytes_in, totals.bytes_out
+        )
     }
 }
 
@@ -257,13 +288,20 @@ fn closes_loop(mount: &MountName, fallbacks: &std::collections::BTreeMap<MountNa
 
 /// Tools for Icecast send no useful `Accept`, so XML is for them and JSON for those who ask.
 fn wants_json(request: &Request, parameters: &Parameters<'_>) -> bool {
-    let accepts = request.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    let accepts = request
+        .headers
+        .get(header::ACCEPT)
+        .and_then(|value| value.to_str().ok());
     parameters.get("format").as_deref() == Some("json")
         || accepts.is_some_and(|accept| accept.contains("application/json"))
 }
 
 fn json(body: String) -> Reply {
-    plain(Answer::new(StatusCode::OK, HeaderValue::from_static("application/json"), body))
+    plain(Answer::new(
+        StatusCode::OK,
+        HeaderValue::from_static("application/json"),
+        body,
+    ))
 }
 
 fn bad_request(message: &str) -> Answer {

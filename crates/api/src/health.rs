@@ -13,6 +13,9 @@ pub(crate) fn alive() -> Reply {
 pub(crate) fn ready(checks: Result<(), String>) -> Reply {
     match checks {
         Ok(()) => front::text(StatusCode::OK, "ready\n"),
-        Err(failing) => front::text(StatusCode::SERVICE_UNAVAILABLE, &format!("not ready: {failing}\n")),
+        Err(failing) => front::text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            &format!("not ready: {failing}\n"),
+        ),
     }
 }

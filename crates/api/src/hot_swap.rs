@@ -18,7 +18,12 @@ impl Api {
             return front::route::method_not_allowed("POST");
         }
         let credentials = Self::credentials(request);
-        match self.parts.auth.admin_or_source(request.client, None, credentials.as_ref()).await {
+        match self
+            .parts
+            .auth
+            .admin_or_source(request.client, None, credentials.as_ref())
+            .await
+        {
             Verdict::Account(account) if account.is_superadmin() => {}
             Verdict::Account(_) | Verdict::SourceOf(_) => {
                 return json(StatusCode::FORBIDDEN, r#"{"error":"Forbidden"}"#.to_owned());
@@ -28,14 +33,15 @@ impl Api {
                 return plain(Answer::unauthorized_admin());
             }
         }
-        let drain = match parameter(request.query().unwrap_or_default(), "drain").map(|text| text.parse::<u64>()) {
-            None => None,
-            Some(Ok(seconds)) if seconds <= LONGEST_DRAIN => Some(Duration::from_secs(seconds)),
-            Some(_) => {
-                let error = format!(r#"{{"error":"drain: a number of seconds up to {LONGEST_DRAIN}"}}"#);
-                return json(StatusCode::BAD_REQUEST, error);
-            }
-        };
+        let drain =
+            match parameter(request.query().unwrap_or_default(), "drain").map(|text| text.parse::<u64>()) {
+                None => None,
+                Some(Ok(seconds)) if seconds <= LONGEST_DRAIN => Some(Duration::from_secs(seconds)),
+                Some(_) => {
+                    let error = format!(r#"{{"error":"drain: a number of seconds up to {LONGEST_DRAIN}"}}"#);
+                    return json(StatusCode::BAD_REQUEST, error);
+                }
+            };
         match self.parts.administer.hot_swap(drain) {
             Ok(()) => json(StatusCode::ACCEPTED, r#"{"status":"started"}"#.to_owned()),
             Err(error) => {
@@ -47,5 +53,9 @@ impl Api {
 }
 
 fn json(status: StatusCode, body: String) -> Reply {
-    plain(Answer::new(status, HeaderValue::from_static("application/json"), body))
+    plain(Answer::new(
+        status,
+        HeaderValue::from_static("application/json"),
+        body,
+    ))
 }

@@ -87,8 +87,16 @@ impl Api {
     }
 
     /// The form body of those endpoints that take one.
-    async fn form(&self, route: &Route, request: &Request, exchange: &mut Exchange) -> Result<Vec<u8>, BodyError> {
-        let takes_form = matches!(route, Route::IcecastAdmin(_) | Route::Reserved(Registered::AdminCgi));
+    async fn form(
+        &self,
+        route: &Route,
+        request: &Request,
+        exchange: &mut Exchange,
+    ) -> Result<Vec<u8>, BodyError> {
+        let takes_form = matches!(
+            route,
+            Route::IcecastAdmin(_) | Route::Reserved(Registered::AdminCgi)
+        );
         if !takes_form || request.method != Method::POST {
             return Ok(Vec::new());
         }
@@ -114,7 +122,10 @@ impl Api {
     }
 
     fn credentials(request: &Request) -> Option<Credentials> {
-        request.headers.get(AUTHORIZATION).and_then(|value| Credentials::from_basic(value.as_bytes()))
+        request
+            .headers
+            .get(AUTHORIZATION)
+            .and_then(|value| Credentials::from_basic(value.as_bytes()))
     }
 }
 

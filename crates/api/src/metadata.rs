@@ -23,7 +23,12 @@ impl Api {
             Err(error) => return plain(Answer::from(error)),
         };
         let mount = self.meant(&update);
-        match self.parts.auth.admin_or_source(request.client, Some(mount), credentials.as_ref()).await {
+        match self
+            .parts
+            .auth
+            .admin_or_source(request.client, Some(mount), credentials.as_ref())
+            .await
+        {
             Verdict::SourceOf(_) => {}
             Verdict::Account(account) if account.has_access(mount) => {}
             Verdict::Account(account) => {
@@ -35,25 +40,39 @@ impl Api {
                 return plain(metadata::unauthorized());
             }
         }
-        plain(if self.set_title(mount, &update) { metadata::done() } else { metadata::no_such_mount() })
+        plain(if self.set_title(mount, &update) {
+            metadata::done()
+        } else {
+            metadata::no_such_mount()
+        })
     }
 
     pub(crate) async fn shoutcast_metadata(&self, request: &Request, form: &[u8]) -> Reply {
         let config = self.parts.config.load_full();
         let mount = config.shoutcast.as_ref().map(|shoutcast| shoutcast.mount.clone());
         let default = mount.or_else(|| MountName::parse("/stream").ok());
-        let Some(default) = default else { return plain(metadata::no_such_mount()) };
+        let Some(default) = default else {
+            return plain(metadata::no_such_mount());
+        };
         let query = request.query().unwrap_or_default().as_bytes();
         let update = match ShoutcastUpdate::parse(query, form, &default) {
             Ok(update) => update,
             Err(BadUpdate::NoPassword) => {
-                return plain(metadata::refusal_page(StatusCode::UNAUTHORIZED, "Password needed"));
+                return plain(metadata::refusal_page(
+                    StatusCode::UNAUTHORIZED,
+                    "Password needed",
+                ));
             }
             Err(_) => return plain(metadata::refusal_page(StatusCode::BAD_REQUEST, "Bad request")),
         };
         let mount = &update.update.mount;
         let credentials = Credentials::password(update.password.clone());
-        match self.parts.auth.admin_or_source(request.client, Some(mount), Some(&credentials)).await {
+        match self
+            .parts
+            .auth
+            .admin_or_source(request.client, Some(mount), Some(&credentials))
+            .await
+        {
             Verdict::SourceOf(_) => {}
             Verdict::Busy => return plain(Answer::too_many_logins()),
             _ => return plain(metadata::refusal_page(StatusCode::UNAUTHORIZED, "Wrong password")),
@@ -74,7 +93,9 @@ impl Api {
     }
 
     fn set_title(&self, mount: &MountName, update: &MetadataUpdate) -> bool {
-        let Some(stream) = self.parts.mounts.live(mount) else { return false };
+        let Some(stream) = self.parts.mounts.live(mount) else {
+            return false;
+        };
         let mut title = match &update.title {
             Some(new) => Title {
                 text: new.song.clone(),

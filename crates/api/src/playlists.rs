@@ -28,7 +28,12 @@ impl Api {
         let station = snapshot.map(|snapshot| snapshot.station);
         let name = station.as_ref().and_then(|station| station.name.clone());
         let description = station.as_ref().and_then(|station| station.description.clone());
-        let base = playlist::base(&config.base_url, request.scheme_https, Some(&request.host), &config.hostname);
+        let base = playlist::base(
+            &config.base_url,
+            request.scheme_https,
+            Some(&request.host),
+            &config.hostname,
+        );
         let playlist = Playlist {
             base: &base,
             mount,

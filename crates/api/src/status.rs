@@ -26,7 +26,10 @@ impl Api {
         let administrator = match Self::credentials(request) {
             None => false,
             credentials => matches!(
-                self.parts.auth.admin_or_source(request.client, None, credentials.as_ref()).await,
+                self.parts
+                    .auth
+                    .admin_or_source(request.client, None, credentials.as_ref())
+                    .await,
                 Verdict::Account(_)
             ),
         };
@@ -35,10 +38,20 @@ impl Api {
             StatusSource::Icecast => SourceShape::Icecast,
             StatusSource::Array => SourceShape::Array,
         };
-        let query = StatusQuery { shape, mount: mount.as_deref(), with_unlisted: administrator };
+        let query = StatusQuery {
+            shape,
+            mount: mount.as_deref(),
+            with_unlisted: administrator,
+        };
         let json = status_json(&self.server_status(&config), &query);
-        let mut reply = plain(Answer::new(StatusCode::OK, HeaderValue::from_static("application/json"), json));
-        reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        let mut reply = plain(Answer::new(
+            StatusCode::OK,
+            HeaderValue::from_static("application/json"),
+            json,
+        ));
+        reply
+            .headers_mut()
+            .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         cors::simple(reply.headers_mut());
         reply
     }
@@ -56,7 +69,9 @@ impl Api {
             time_zone: TimeZone::system(),
             totals: Totals {
                 clients: totals.listeners + totals.sources,
-                connections: totals.listener_connections + totals.source_connections + totals.relay_connections,
+                connections: totals.listener_connections
+                    + totals.source_connections
+                    + totals.relay_connections,
                 client_connections: totals.listener_connections + totals.source_connections,
                 listeners: totals.listeners,
                 listener_connections: totals.listener_connections,
@@ -66,13 +81,21 @@ impl Api {
                 source_total_connections: totals.source_connections + totals.relay_connections,
                 ..Totals::default()
             },
-            sources: mounts.snapshot(Instant::now()).iter().map(|mount| source(mount, &links)).collect(),
+            sources: mounts
+                .snapshot(Instant::now())
+                .iter()
+                .map(|mount| source(mount, &links))
+                .collect(),
         }
     }
 }
 
 fn host(config: &Config) -> &str {
-    if config.hostname.is_empty() { "localhost" } else { &config.hostname }
+    if config.hostname.is_empty() {
+        "localhost"
+    } else {
+        &config.hostname
+    }
 }
 
 /// Where streams are found from outside.
@@ -85,7 +108,11 @@ impl Links {
         let base = if !config.base_url.is_empty() {
             config.base_url.trim_end_matches('/').to_owned()
         } else if config.use_https {
-            let port = if config.https_port == 443 { String::new() } else { format!(":{}", config.https_port) };
+            let port = if config.https_port == 443 {
+                String::new()
+            } else {
+                format!(":{}", config.https_port)
+            };
             format!("https://{}{port}", host(config))
         } else {
             format!("http://{}:{}", host(config), config.port)
@@ -97,7 +124,11 @@ impl Links {
 fn source(mount: &MountSnapshot, links: &Links) -> SourceStatus {
     let station = &mount.station;
     let title = &mount.title;
-    let text = title.title.clone().filter(|_| title.artist.is_some()).unwrap_or_else(|| title.text.clone());
+    let text = title
+        .title
+        .clone()
+        .filter(|_| title.artist.is_some())
+        .unwrap_or_else(|| title.text.clone());
     SourceStatus {
         mount: mount.name.clone(),
         listenurl: format!("{}{}", links.base, icecast::playlist::encode_mount(&mount.name)),
@@ -144,7 +175,9 @@ pub(crate) fn parameter(query: &str, name: &str) -> Option<String> {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         let decode = |text: &str| {
             let spaced = text.replace('+', " ");
-            percent_encoding::percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
+            percent_encoding::percent_decode_str(&spaced)
+                .decode_utf8_lossy()
+                .into_owned()
         };
         (decode(key) == name).then(|| decode(value))
     })
@@ -170,7 +203,10 @@ mod tests {
     #[test]
     fn links_use_the_public_address() {
         let config = |change: fn(&mut Config)| {
-            let mut config = Config { hostname: "radio.example".into(), ..Config::default() };
+            let mut config = Config {
+                hostname: "radio.example".into(),
+                ..Config::default()
+            };
             change(&mut config);
             Links::new(&config).base
         };
@@ -183,6 +219,9 @@ mod tests {
             }),
             "https://radio.example:8443"
         );
-        assert_eq!(config(|c| c.base_url = "https://cdn.example".into()), "https://cdn.example");
+        assert_eq!(
+            config(|c| c.base_url = "https://cdn.example".into()),
+            "https://cdn.example"
+        );
     }
 }

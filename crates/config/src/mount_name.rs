@@ -53,14 +53,7 @@ const RESERVED_PATHS: &[&str] = &[
 ];
 
 /// Endings that name something derived from a mount, not a mount.
-const DERIVED_ENDINGS: &[&str] = &[
-    "/whep",
-    "/poster.jpg",
-    ".m3u8",
-    ".m3u",
-    ".pls",
-    ".xspf",
-];
+const DERIVED_ENDINGS: &[&str] = &["/whep", "/poster.jpg", ".m3u8", ".m3u", ".pls", ".xspf"];
 
 impl MountName {
     /// Longest name in bytes.

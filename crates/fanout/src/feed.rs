@@ -75,7 +75,10 @@ impl Home {
     /// A mount without a stream.
     #[must_use]
     pub fn new(id: u64) -> Arc<Self> {
-        Arc::new(Self { id, routing: ArcSwap::from_pointee(Routing::default()) })
+        Arc::new(Self {
+            id,
+            routing: ArcSwap::from_pointee(Routing::default()),
+        })
     }
 
     /// Publishes new routing; [`crate::Fanout::reroute`] makes the threads apply it.

@@ -21,11 +21,20 @@ pub(crate) enum Command {
     /// The routing of this home changed.
     Reroute(Arc<Home>),
     /// All listeners of one home belong to another from now on.
-    Rehome { from: u64, to: Arc<Home>, name: Arc<String> },
+    Rehome {
+        from: u64,
+        to: Arc<Home>,
+        name: Arc<String>,
+    },
     /// Close whoever matches.
-    Close { whom: Arc<dyn Fn(&Presence) -> bool + Send + Sync>, leave: Leave },
+    Close {
+        whom: Arc<dyn Fn(&Presence) -> bool + Send + Sync>,
+        leave: Leave,
+    },
     /// Send what is due until then and end.
-    Finish { deadline: Instant },
+    Finish {
+        deadline: Instant,
+    },
 }
 
 pub(crate) struct Inbox {

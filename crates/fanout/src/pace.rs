@@ -20,7 +20,9 @@ pub(crate) fn interval(listeners: usize) -> Duration {
     if listeners < AT_ONCE {
         return Duration::ZERO;
     }
-    PER_LISTENER.saturating_mul(u32::try_from(listeners).unwrap_or(u32::MAX)).min(LONGEST)
+    PER_LISTENER
+        .saturating_mul(u32::try_from(listeners).unwrap_or(u32::MAX))
+        .min(LONGEST)
 }
 
 #[cfg(test)]
@@ -29,7 +31,14 @@ mod tests {
 
     #[test]
     fn the_interval_grows_with_the_listeners_up_to_a_cap() {
-        for (listeners, millis) in [(0, 0), (15, 0), (50, 7), (1_000, 140), (1_786, 250), (usize::MAX, 250)] {
+        for (listeners, millis) in [
+            (0, 0),
+            (15, 0),
+            (50, 7),
+            (1_000, 140),
+            (1_786, 250),
+            (usize::MAX, 250),
+        ] {
             assert_eq!(interval(listeners).as_millis(), millis, "{listeners}");
         }
     }

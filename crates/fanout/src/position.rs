@@ -30,7 +30,10 @@ impl Interleave {
     /// In-band titles from the first interval on.
     #[must_use]
     pub fn icy() -> Self {
-        Self::Icy { left: INTERVAL, sent: None }
+        Self::Icy {
+            left: INTERVAL,
+            sent: None,
+        }
     }
 
     /// A listener's own Ogg stream.
@@ -192,13 +195,18 @@ impl Position {
         if self.seeks_sync {
             return false;
         }
-        let Some(chunk) = window.get(self.seq) else { return false };
+        let Some(chunk) = window.get(self.seq) else {
+            return false;
+        };
         self.seq += 1;
         self.offset = chunk.end();
         let begins = !self.started;
         self.started = true;
         if let Some(preamble) = &chunk.preamble
-            && !self.preamble.as_ref().is_some_and(|known| Arc::ptr_eq(known, preamble))
+            && !self
+                .preamble
+                .as_ref()
+                .is_some_and(|known| Arc::ptr_eq(known, preamble))
         {
             self.preamble = Some(Arc::clone(preamble));
             // A header that does not chain would be garbage in the middle of a stream.
@@ -270,7 +278,10 @@ mod tests {
     use super::*;
 
     fn marked(writer: &mut Writer, revision: u64, title: &str) {
-        writer.set_mark(Arc::new(Mark { revision, block: icy::block(title, None) }));
+        writer.set_mark(Arc::new(Mark {
+            revision,
+            block: icy::block(title, None),
+        }));
     }
 
     /// Sends everything due with a socket that takes `step` bytes at a time.
@@ -281,7 +292,11 @@ mod tests {
             let before = position.clone();
             scratch.clear();
             let mut fetched = Vec::new();
-            let mut window = Window { ring, batch: &[], fetched: &mut fetched };
+            let mut window = Window {
+                ring,
+                batch: &[],
+                fetched: &mut fetched,
+            };
             position.compose(&mut window, 10_000, &mut scratch);
             if scratch.is_empty() {
                 return got;
@@ -318,7 +333,9 @@ mod tests {
         let mut sent = Vec::new();
         for n in 0..400_u32 {
             marked(&mut writer, u64::from(n / 100), &format!("title {}", n / 100));
-            let frame: Vec<u8> = (0..417).map(|i| (n.wrapping_mul(31).wrapping_add(i)) as u8).collect();
+            let frame: Vec<u8> = (0..417)
+                .map(|i| (n.wrapping_mul(31).wrapping_add(i)) as u8)
+                .collect();
             sent.extend_from_slice(&frame);
             writer.push(Entry::frames(frame.into(), true), now);
         }
@@ -335,7 +352,10 @@ mod tests {
     #[test]
     fn a_late_joiner_gets_the_header_in_force_first_and_later_headers_in_place() {
         let now = Instant::now();
-        let header = |text: &'static str, chains| Preamble { bytes: text.into(), chains };
+        let header = |text: &'static str, chains| Preamble {
+            bytes: text.into(),
+            chains,
+        };
         let frames = |text: &'static str| Entry::frames(text.into(), true);
         for (chains, expected) in [(true, "H1.b.H2.c"), (false, "H1.b.c")] {
             let (mut writer, ring) = Ring::new(Limits::for_burst(0));
@@ -357,7 +377,11 @@ mod tests {
         writer.push(Entry::frames(Bytes::from(vec![1; 1_000]), true), now);
         // The socket takes half of the first frame, then nothing for longer than the ring.
         let mut fetched = Vec::new();
-        let mut window = Window { ring: &ring, batch: &[], fetched: &mut fetched };
+        let mut window = Window {
+            ring: &ring,
+            batch: &[],
+            fetched: &mut fetched,
+        };
         position.settle(&ring);
         position.consume(&mut window, 500, &mut Vec::new());
         for _ in 0..1_000 {
@@ -365,7 +389,11 @@ mod tests {
         }
         let jump = position.settle(&ring);
         let next = ring.get(position.seq).expect("within the window");
-        assert_eq!(jump.dropped, Some(next.start - 1_000), "the frame that was begun is not counted");
+        assert_eq!(
+            jump.dropped,
+            Some(next.start - 1_000),
+            "the frame that was begun is not counted"
+        );
         let got = deliver(&mut position, &ring, usize::MAX);
         assert_eq!(&got[..500], &[1; 500], "what was begun is finished first");
         assert_eq!(got.len() as u64, 500 + ring.written() - next.start);
@@ -416,7 +444,9 @@ mod tests {
         assert!(position.takes_plainly(1, 12, None));
         position.take_plainly(&batch, 6);
         assert_eq!(deliver(&mut position, &ring, usize::MAX), b"bbcccc");
-        let Interleave::Icy { left, .. } = position.interleave else { unreachable!("made with titles") };
+        let Interleave::Icy { left, .. } = position.interleave else {
+            unreachable!("made with titles")
+        };
         assert_eq!(left, INTERVAL - 18);
     }
 }

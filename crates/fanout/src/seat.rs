@@ -43,10 +43,16 @@ impl Seating {
     /// # Errors
     /// [`Full`] when the limit is reached.
     pub fn take(self: &Arc<Self>, exempt: bool) -> Result<Seat, Full> {
-        let limit = if exempt { u64::MAX } else { self.limit.load(Ordering::Relaxed) };
+        let limit = if exempt {
+            u64::MAX
+        } else {
+            self.limit.load(Ordering::Relaxed)
+        };
         let before = self
             .taken
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |taken| (taken < limit).then_some(taken + 1))
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |taken| {
+                (taken < limit).then_some(taken + 1)
+            })
             .map_err(|_| Full)?;
         self.peak.fetch_max(before + 1, Ordering::Relaxed);
         self.total.fetch_add(1, Ordering::Relaxed);
@@ -107,7 +113,11 @@ mod tests {
         let _guest = seating.take(true).expect("exempt");
         assert_eq!((seating.taken(), seating.peak(), seating.total()), (3, 3, 3));
         drop(first);
-        assert_eq!(seating.take(false).err(), Some(Full), "the guest sits on the second place");
+        assert_eq!(
+            seating.take(false).err(),
+            Some(Full),
+            "the guest sits on the second place"
+        );
         seating.set_limit(None);
         assert!(seating.take(false).is_ok());
     }
@@ -118,7 +128,11 @@ mod tests {
         let seats: Vec<_> = (0..8)
             .map(|_| {
                 let seating = Arc::clone(&seating);
-                std::thread::spawn(move || (0..50).filter_map(|_| seating.take(false).ok()).collect::<Vec<_>>())
+                std::thread::spawn(move || {
+                    (0..50)
+                        .filter_map(|_| seating.take(false).ok())
+                        .collect::<Vec<_>>()
+                })
             })
             .flat_map(|thread| thread.join().expect("no panic"))
             .collect();

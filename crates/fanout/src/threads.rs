@@ -69,7 +69,11 @@ impl Fanout {
             inboxes.push(inbox);
             threads.push(observe::thread::spawn("fanout", move || worker.run())?);
         }
-        Ok(Self { inboxes, threads: Mutex::new("fanout.threads", threads), accepts: AtomicBool::new(true) })
+        Ok(Self {
+            inboxes,
+            threads: Mutex::new("fanout.threads", threads),
+            accepts: AtomicBool::new(true),
+        })
     }
 
     /// Gives a listener to the thread with the fewest. After [`Fanout::finish`] it is dropped.
@@ -77,7 +81,10 @@ impl Fanout {
         if !self.accepts.load(Ordering::Acquire) {
             return;
         }
-        let least = self.inboxes.iter().min_by_key(|inbox| inbox.listeners.load(Ordering::Relaxed));
+        let least = self
+            .inboxes
+            .iter()
+            .min_by_key(|inbox| inbox.listeners.load(Ordering::Relaxed));
         if let Some(inbox) = least {
             // Counted here already, so that a flood of joins is spread before the threads see it.
             inbox.listeners.fetch_add(1, Ordering::Relaxed);
@@ -92,19 +99,29 @@ impl Fanout {
 
     /// Makes all listeners of one mount listeners of another; those whose decoder cannot follow stay.
     pub fn rehome(&self, from: u64, to: &Arc<Home>, name: &Arc<String>) {
-        self.tell(|| Command::Rehome { from, to: Arc::clone(to), name: Arc::clone(name) });
+        self.tell(|| Command::Rehome {
+            from,
+            to: Arc::clone(to),
+            name: Arc::clone(name),
+        });
     }
 
     /// Closes every listener that matches.
     pub fn close(&self, whom: impl Fn(&Presence) -> bool + Send + Sync + 'static, leave: Leave) {
         let whom: Arc<dyn Fn(&Presence) -> bool + Send + Sync> = Arc::new(whom);
-        self.tell(|| Command::Close { whom: Arc::clone(&whom), leave });
+        self.tell(|| Command::Close {
+            whom: Arc::clone(&whom),
+            leave,
+        });
     }
 
     /// Listeners per thread.
     #[must_use]
     pub fn listeners(&self) -> Vec<usize> {
-        self.inboxes.iter().map(|inbox| inbox.listeners.load(Ordering::Relaxed)).collect()
+        self.inboxes
+            .iter()
+            .map(|inbox| inbox.listeners.load(Ordering::Relaxed))
+            .collect()
     }
 
     /// Sends what is due, at the latest until `deadline`, then closes everything and ends the threads. Blocks.
@@ -133,6 +150,8 @@ impl Drop for Fanout {
 
 impl fmt::Debug for Fanout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Fanout").field("listeners", &self.listeners()).finish_non_exhaustive()
+        f.debug_struct("Fanout")
+            .field("listeners", &self.listeners())
+            .finish_non_exhaustive()
     }
 }

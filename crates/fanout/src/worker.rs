@@ -155,7 +155,11 @@ impl Worker {
     }
 
     fn interval(&self) -> Duration {
-        if self.feeds.values().any(|members| members.feed.low_latency.load(Ordering::Relaxed)) {
+        if self
+            .feeds
+            .values()
+            .any(|members| members.feed.low_latency.load(Ordering::Relaxed))
+        {
             return Duration::ZERO;
         }
         pace::interval(self.listeners.len())
@@ -188,7 +192,9 @@ impl Worker {
 
     fn attend(&mut self, event: &mio::event::Event, now: Instant) {
         let key = event.token().0;
-        let Some(listener) = self.listeners.get_mut(key) else { return };
+        let Some(listener) = self.listeners.get_mut(key) else {
+            return;
+        };
         if event.is_error() {
             return self.remove(key, Leave::Client);
         }
@@ -230,7 +236,10 @@ impl Worker {
                 && now >= deadline
             {
                 leave
-            } else if listener.blocked_since.is_some_and(|since| now - since >= self.write_timeout) {
+            } else if listener
+                .blocked_since
+                .is_some_and(|since| now - since >= self.write_timeout)
+            {
                 if let Some(members) = members {
                     members.feed.counters.slow.fetch_add(1, Ordering::Relaxed);
                 }
@@ -254,7 +263,8 @@ impl Worker {
     }
 
     fn is_finished(&self, now: Instant) -> bool {
-        self.finishing.is_some_and(|deadline| now >= deadline || self.listeners.is_empty())
+        self.finishing
+            .is_some_and(|deadline| now >= deadline || self.listeners.is_empty())
     }
 }
 

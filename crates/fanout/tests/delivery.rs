@@ -17,8 +17,8 @@ use std::{
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use fanout::{
-    Admission, Departure, Fanout, Feed, FeedCounters, Home, Interleave, Leave, Otherwise, Presence, Routing, Seating,
-    Settings, Wire,
+    Admission, Departure, Fanout, Feed, FeedCounters, Home, Interleave, Leave, Otherwise, Presence, Routing,
+    Seating, Settings, Wire,
 };
 use media::Format;
 use observe::{RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -138,7 +138,11 @@ impl Stage {
 
     fn route(&self, feeds: &[&Station], otherwise: Otherwise) {
         let feeds = feeds.iter().map(|station| Arc::clone(&station.feed)).collect();
-        self.home.set_routing(Routing { feeds, stay: false, otherwise });
+        self.home.set_routing(Routing {
+            feeds,
+            stay: false,
+            otherwise,
+        });
         self.fanout.reroute(&self.home);
     }
 
@@ -149,8 +153,12 @@ impl Stage {
         client.set_read_timeout(Some(PATIENCE)).expect("a real timeout");
         let (socket, _) = door.accept().expect("the client connected");
         let id = self.next.replace(self.next.get() + 1);
-        let presence =
-            Presence::new(id, IpAddr::V4(Ipv4Addr::LOCALHOST), Arc::new("/live".to_owned()), Instant::now());
+        let presence = Presence::new(
+            id,
+            IpAddr::V4(Ipv4Addr::LOCALHOST),
+            Arc::new("/live".to_owned()),
+            Instant::now(),
+        );
         self.fanout.admit(Admission {
             wire: Wire::plain(socket).expect("sockets can be non-blocking"),
             head: Bytes::from_static(b"HEAD\n"),
@@ -171,7 +179,10 @@ impl Stage {
 
 impl Station {
     fn say(&mut self, text: &str) {
-        self.writer.push(Entry::frames(Bytes::copy_from_slice(text.as_bytes()), true), Instant::now());
+        self.writer.push(
+            Entry::frames(Bytes::copy_from_slice(text.as_bytes()), true),
+            Instant::now(),
+        );
     }
 
     fn end(&self) {
@@ -187,7 +198,9 @@ fn hear(client: &mut TcpStream, len: usize) -> String {
 
 fn hear_end(client: &mut TcpStream) -> String {
     let mut got = String::new();
-    client.read_to_string(&mut got).expect("the connection is closed in time");
+    client
+        .read_to_string(&mut got)
+        .expect("the connection is closed in time");
     got
 }
 
@@ -223,8 +236,11 @@ fn head_burst_and_live_arrive_in_one_piece_and_the_end_is_the_last_frame() {
 #[test]
 fn listeners_move_to_a_stream_that_suits_them_and_back() {
     let stage = Stage::new(PATIENCE);
-    let (mut primary, mut other, mut fallback) =
-        (stage.station("mpeg"), stage.station("ogg/Opus"), stage.station("mpeg"));
+    let (mut primary, mut other, mut fallback) = (
+        stage.station("mpeg"),
+        stage.station("ogg/Opus"),
+        stage.station("mpeg"),
+    );
     stage.route(&[&primary], Otherwise::Close);
     primary.say("one.");
     other.say("garbage.");
@@ -234,7 +250,10 @@ fn listeners_move_to_a_stream_that_suits_them_and_back() {
     primary.end();
     stage.route(&[&other, &fallback], Otherwise::Hold(PATIENCE));
     assert_eq!(hear(&mut client, 4), "two.");
-    assert_eq!((primary.feed.seating.taken(), fallback.feed.seating.taken()), (0, 1));
+    assert_eq!(
+        (primary.feed.seating.taken(), fallback.feed.seating.taken()),
+        (0, 1)
+    );
     let mut again = stage.station("mpeg");
     again.say("three.");
     stage.route(&[&again, &other, &fallback], Otherwise::Hold(PATIENCE));
@@ -299,12 +318,21 @@ fn what_a_slow_reader_misses_is_counted_exactly_and_it_goes_on_with_whole_frames
     station.end();
     stage.route(&[], Otherwise::Close);
     let got = hear_end(&mut client);
-    let numbers: Vec<usize> =
-        got.lines().map(|line| line.get(..9).and_then(|text| text.parse().ok()).expect("whole frames only")).collect();
+    let numbers: Vec<usize> = got
+        .lines()
+        .map(|line| {
+            line.get(..9)
+                .and_then(|text| text.parse().ok())
+                .expect("whole frames only")
+        })
+        .collect();
     assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]));
     let missed = frames - numbers.len();
     assert!(missed > 0, "the reader was overtaken");
-    assert_eq!(station.feed.counters.dropped.load(Ordering::Relaxed), (missed * 4_096) as u64);
+    assert_eq!(
+        station.feed.counters.dropped.load(Ordering::Relaxed),
+        (missed * 4_096) as u64
+    );
 }
 
 #[test]
@@ -314,7 +342,10 @@ fn a_client_that_hangs_up_or_is_kicked_is_gone_at_once() {
     stage.route(&[&station], Otherwise::Close);
     let mut first = stage.listen(&station, Interleave::Plain);
     let mut second = stage.listen(&station, Interleave::Plain);
-    assert_eq!((hear(&mut first, 5), hear(&mut second, 5)), ("HEAD\n".into(), "HEAD\n".into()));
+    assert_eq!(
+        (hear(&mut first, 5), hear(&mut second, 5)),
+        ("HEAD\n".into(), "HEAD\n".into())
+    );
     drop(first);
     station.say("a");
     station.say("b");
@@ -340,8 +371,12 @@ fn a_client_that_only_closes_its_sending_side_goes_on_listening() {
     let mut station = stage.station("mpeg");
     stage.route(&[&station], Otherwise::Close);
     let mut client = stage.listen(&station, Interleave::Plain);
-    client.write_all(b"junk that nobody reads").expect("the socket is open");
-    client.shutdown(std::net::Shutdown::Write).expect("the socket is open");
+    client
+        .write_all(b"junk that nobody reads")
+        .expect("the socket is open");
+    client
+        .shutdown(std::net::Shutdown::Write)
+        .expect("the socket is open");
     assert_eq!(hear(&mut client, 5), "HEAD\n");
     station.say("one.");
     assert_eq!(hear(&mut client, 4), "one.");
@@ -369,7 +404,16 @@ fn a_flush_allocates_nothing_per_listener() {
     stage.route(&[&station], Otherwise::Close);
     let listeners = 200;
     let mut clients: Vec<_> = (0..listeners)
-        .map(|n| stage.listen(&station, if n % 2 == 0 { Interleave::Plain } else { Interleave::icy() }))
+        .map(|n| {
+            stage.listen(
+                &station,
+                if n % 2 == 0 {
+                    Interleave::Plain
+                } else {
+                    Interleave::icy()
+                },
+            )
+        })
         .collect();
     let frame = "x".repeat(417);
     // The first rounds size the buffers.
@@ -385,7 +429,10 @@ fn a_flush_allocates_nothing_per_listener() {
     let before = sent();
     COUNTS.store(true, Ordering::SeqCst);
     for round in 1..=rounds {
-        station.writer.push(Entry::frames(Bytes::copy_from_slice(frame.as_bytes()), true), Instant::now());
+        station.writer.push(
+            Entry::frames(Bytes::copy_from_slice(frame.as_bytes()), true),
+            Instant::now(),
+        );
         let due = before + round * frame.len() as u64 * listeners;
         wait_until("every round reaches everybody", || sent() >= due);
         let mut junk = [0; 4_096];

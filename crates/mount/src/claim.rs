@@ -89,7 +89,17 @@ impl Claim {
         now: Instant,
     ) -> Self {
         let meter = Meter::new(now);
-        Self { mounts, mount, stream, writer: Some(writer), stop, meter, began: now, bytes_in: 0, reason: None }
+        Self {
+            mounts,
+            mount,
+            stream,
+            writer: Some(writer),
+            stop,
+            meter,
+            began: now,
+            bytes_in: 0,
+            reason: None,
+        }
     }
 
     /// What is fed.
@@ -112,7 +122,9 @@ impl Claim {
 
     /// Sends one unit to the mount.
     pub fn push(&mut self, unit: Unit, now: Instant) {
-        let Some(writer) = self.writer.as_mut() else { return };
+        let Some(writer) = self.writer.as_mut() else {
+            return;
+        };
         {
             let mark = self.stream.mark();
             writer.set_mark(Arc::clone(&mark));
@@ -123,19 +135,40 @@ impl Claim {
                 if let Some(kbits) = self.meter.kbits(now) {
                     self.stream.set_measured_kbits(kbits);
                 }
-                writer.push(Entry { bytes: frames.bytes, sync: frames.sync, duration: frames.duration }, now);
+                writer.push(
+                    Entry {
+                        bytes: frames.bytes,
+                        sync: frames.sync,
+                        duration: frames.duration,
+                    },
+                    now,
+                );
             }
             Unit::Header(header) => match writer.preamble() {
                 // The same encoder came back: decoders have this header already.
                 Some(known) if !header.chains && known.bytes == header.bytes => {}
                 Some(_) if !header.chains => {
-                    observe::emit(events::HeaderChanged { mount: self.stream.mount().as_str() });
+                    observe::emit(events::HeaderChanged {
+                        mount: self.stream.mount().as_str(),
+                    });
                     self.replace(self.stream.format(), self.stream.content_type().to_owned(), now);
                     if let Some(writer) = self.writer.as_mut() {
-                        writer.push_header(Preamble { bytes: header.bytes, chains: header.chains }, now);
+                        writer.push_header(
+                            Preamble {
+                                bytes: header.bytes,
+                                chains: header.chains,
+                            },
+                            now,
+                        );
                     }
                 }
-                _ => writer.push_header(Preamble { bytes: header.bytes, chains: header.chains }, now),
+                _ => writer.push_header(
+                    Preamble {
+                        bytes: header.bytes,
+                        chains: header.chains,
+                    },
+                    now,
+                ),
             },
             Unit::Title(TrackTitle { artist, title }) => {
                 self.stream.set_title(Title::parts(artist, title));
@@ -159,7 +192,8 @@ impl Claim {
 
     fn replace(&mut self, format: Format, content_type: String, now: Instant) {
         if let Some((stream, writer)) =
-            self.mounts.replace_stream(&self.mount, &self.stop, &self.stream, format, content_type, now)
+            self.mounts
+                .replace_stream(&self.mount, &self.stop, &self.stream, format, content_type, now)
         {
             self.stream = stream;
             self.writer = Some(writer);
@@ -212,7 +246,11 @@ impl Meter {
     const WINDOW: Duration = Duration::from_secs(10);
 
     fn new(now: Instant) -> Self {
-        Self { since: now, bytes: 0, playtime: Duration::ZERO }
+        Self {
+            since: now,
+            bytes: 0,
+            playtime: Duration::ZERO,
+        }
     }
 
     fn count(&mut self, bytes: usize, playtime: Duration, now: Instant) {
@@ -229,7 +267,11 @@ impl Meter {
         if elapsed < Self::WINDOW {
             return None;
         }
-        let time = if self.playtime >= Self::WINDOW / 2 { self.playtime } else { elapsed };
+        let time = if self.playtime >= Self::WINDOW / 2 {
+            self.playtime
+        } else {
+            elapsed
+        };
         let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1);
         let kbits = (self.bytes * 8 + millis / 2) / millis;
         (self.bytes, self.playtime, self.since) = (0, Duration::ZERO, now);

@@ -28,7 +28,10 @@ mod tests {
     fn check(pairs: &[(&str, &str)], expected: &[&str]) {
         let name = |text: &str| MountName::parse(text).expect("a legal name");
         let fallbacks = pairs.iter().map(|(from, to)| (name(from), name(to))).collect();
-        let chain: Vec<_> = chain(&name("/a"), &fallbacks).iter().map(ToString::to_string).collect();
+        let chain: Vec<_> = chain(&name("/a"), &fallbacks)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         assert_eq!(chain, expected);
     }
 
@@ -44,7 +47,10 @@ mod tests {
     #[test]
     fn a_chain_has_at_most_ten_hops() {
         let names: Vec<_> = ('a'..='z').map(|c| format!("/{c}")).collect();
-        let pairs: Vec<_> = names.windows(2).map(|pair| (pair[0].as_str(), pair[1].as_str())).collect();
+        let pairs: Vec<_> = names
+            .windows(2)
+            .map(|pair| (pair[0].as_str(), pair[1].as_str()))
+            .collect();
         let expected: Vec<_> = names[1..11].iter().map(String::as_str).collect();
         check(&pairs, &expected);
     }

@@ -53,8 +53,13 @@ pub(crate) fn ratio(bytes_in: u64, dropped: u64, silence: Duration, age: Duratio
     }
     let whole = bytes_in + dropped;
     #[allow(clippy::cast_precision_loss, reason = "a ratio needs no more than 53 bits")]
-    let delivered = if whole == 0 { 1.0 } else { bytes_in as f64 / whole as f64 };
-    let penalty = 0.02 * f64::from(u32::try_from(silence.saturating_sub(DEGRADED).as_secs()).unwrap_or(u32::MAX));
+    let delivered = if whole == 0 {
+        1.0
+    } else {
+        bytes_in as f64 / whole as f64
+    };
+    let penalty =
+        0.02 * f64::from(u32::try_from(silence.saturating_sub(DEGRADED).as_secs()).unwrap_or(u32::MAX));
     (delivered - penalty).max(0.0)
 }
 
@@ -64,8 +69,12 @@ mod tests {
 
     #[test]
     fn silence_decides_the_state() {
-        for (seconds, state) in [(0, Health::Healthy), (5, Health::Healthy), (6, Health::Degraded), (31, Health::Dead)]
-        {
+        for (seconds, state) in [
+            (0, Health::Healthy),
+            (5, Health::Healthy),
+            (6, Health::Degraded),
+            (31, Health::Dead),
+        ] {
             assert_eq!(Health::after(Duration::from_secs(seconds)), state, "{seconds}");
         }
     }

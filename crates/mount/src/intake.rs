@@ -53,13 +53,18 @@ impl Intake {
     /// Takes the next bytes of the source.
     pub fn push(&mut self, bytes: &[u8], now: Instant) {
         self.claim.count(bytes.len());
-        let Some(mut deinterleaver) = self.deinterleaver.take() else { return self.media(bytes, now) };
+        let Some(mut deinterleaver) = self.deinterleaver.take() else {
+            return self.media(bytes, now);
+        };
         deinterleaver.push(bytes, |piece| match piece {
             Piece::Audio(audio) => self.media(audio, now),
             Piece::Meta(meta) => {
                 if let Some(text) = meta.title {
                     let url = meta.url.filter(|url| !url.is_empty());
-                    self.claim.stream().set_title(Title { url, ..Title::whole(text) });
+                    self.claim.stream().set_title(Title {
+                        url,
+                        ..Title::whole(text)
+                    });
                 }
             }
         });

@@ -75,7 +75,10 @@ struct Present {
 
 impl Listeners {
     pub(crate) fn new() -> Self {
-        Self { next_id: AtomicU64::new(1), present: Mutex::new("mount.listeners", Present::default()) }
+        Self {
+            next_id: AtomicU64::new(1),
+            present: Mutex::new("mount.listeners", Present::default()),
+        }
     }
 
     pub(crate) fn next_id(&self) -> u64 {

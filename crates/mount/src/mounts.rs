@@ -166,13 +166,21 @@ impl Mounts {
     ///
     /// # Errors
     /// [`ClaimError`] says what to answer.
-    pub fn claim(self: &Arc<Self>, name: &MountName, offer: Offer, now: Instant) -> Result<Claim, ClaimError> {
+    pub fn claim(
+        self: &Arc<Self>,
+        name: &MountName,
+        offer: Offer,
+        now: Instant,
+    ) -> Result<Claim, ClaimError> {
         let settings = self.settings();
         if settings.disabled.contains(name) {
             return Err(ClaimError::Disabled);
         }
         let mount = self.mount(name);
-        if settings.max_sources.is_some_and(|limit| self.sources_besides(name) >= limit) {
+        if settings
+            .max_sources
+            .is_some_and(|limit| self.sources_besides(name) >= limit)
+        {
             return Err(ClaimError::TooManySources);
         }
         let stop = Arc::new(Stop::default());
@@ -182,7 +190,9 @@ impl Mounts {
                 Source::Nobody => None,
                 Source::Live { stop: old } => {
                     let present = mount.stream.load_full();
-                    if let Some(busy) = Self::keeps_its_place(present.as_deref(), &offer.owner, &settings, now) {
+                    if let Some(busy) =
+                        Self::keeps_its_place(present.as_deref(), &offer.owner, &settings, now)
+                    {
                         state.source = Source::Live { stop: old };
                         drop(state);
                         observe::emit(events::SourceBusy {
@@ -226,12 +236,17 @@ impl Mounts {
                 mount.stream.store(Some(Arc::clone(&stream)));
                 (stream, writer)
             };
-            state.source = Source::Live { stop: Arc::clone(&stop) };
+            state.source = Source::Live {
+                stop: Arc::clone(&stop),
+            };
             (stream, writer)
         };
         Self::apply_to(&mount, &settings);
-        let connections =
-            if offer.owner.protocol == Protocol::Relay { &self.relay_connections } else { &self.source_connections };
+        let connections = if offer.owner.protocol == Protocol::Relay {
+            &self.relay_connections
+        } else {
+            &self.source_connections
+        };
         connections.fetch_add(1, Ordering::Relaxed);
         self.demand.lock().remove(name);
         observe::emit(events::SourceConnected {
@@ -249,7 +264,12 @@ impl Mounts {
     }
 
     /// The label of the present source, unless the new one may take its place.
-    fn keeps_its_place(present: Option<&Stream>, new: &Owner, settings: &Settings, now: Instant) -> Option<String> {
+    fn keeps_its_place(
+        present: Option<&Stream>,
+        new: &Owner,
+        settings: &Settings,
+        now: Instant,
+    ) -> Option<String> {
         let present = present?;
         let owner = present.owner();
         let returns = new.ip.is_some()
@@ -259,7 +279,13 @@ impl Mounts {
         (!settings.takeover && !returns).then(|| owner.label.clone())
     }
 
-    fn begin_stream(&self, mount: &Mount, offer: &Offer, settings: &Settings, now: Instant) -> (Arc<Stream>, Writer) {
+    fn begin_stream(
+        &self,
+        mount: &Mount,
+        offer: &Offer,
+        settings: &Settings,
+        now: Instant,
+    ) -> (Arc<Stream>, Writer) {
         Stream::begin(Beginning {
             mount: &mount.name,
             id: self.next_id.fetch_add(1, Ordering::Relaxed),
@@ -293,7 +319,9 @@ impl Mounts {
         };
         let begun = {
             let mut state = mount.state.lock();
-            let Source::Live { stop: present } = &state.source else { return None };
+            let Source::Live { stop: present } = &state.source else {
+                return None;
+            };
             if !Arc::ptr_eq(present, stop) {
                 return None;
             }
@@ -329,7 +357,12 @@ impl Mounts {
                 Source::Live { stop: present } if Arc::ptr_eq(present, stop) => {
                     let stream = mount.stream.load_full();
                     match stream.and_then(|s| self.waits_until(mount, &s, stopped, &settings, now)) {
-                        Some(until) => state.source = Source::Away { writer: Box::new(writer), until },
+                        Some(until) => {
+                            state.source = Source::Away {
+                                writer: Box::new(writer),
+                                until,
+                            }
+                        }
                         None => mount.end_stream(&mut state),
                     }
                     true
@@ -361,7 +394,9 @@ impl Mounts {
             // A relay reconnects by itself; its mount lasts until it counts as silent for too long.
             return Some(now + health::REMOVED.saturating_sub(stream.silence(now)));
         }
-        let stand_in = fallback::chain(&mount.name, &settings.fallbacks).iter().any(|name| self.live(name).is_some());
+        let stand_in = fallback::chain(&mount.name, &settings.fallbacks)
+            .iter()
+            .any(|name| self.live(name).is_some());
         (!settings.grace.is_zero() && !stand_in).then(|| now + settings.grace)
     }
 
@@ -429,7 +464,9 @@ impl Mounts {
     }
 
     fn check_health(&self, mount: &Arc<Mount>, now: Instant) {
-        let Some(stream) = mount.stream.load_full() else { return };
+        let Some(stream) = mount.stream.load_full() else {
+            return;
+        };
         let silence = stream.silence(now);
         let (from, to, source) = {
             let mut state = mount.state.lock();
@@ -451,7 +488,10 @@ impl Mounts {
         if silence >= health::REMOVED
             && let Some(stop) = source
         {
-            observe::emit(events::SilentRemoved { mount: mount.name.as_str(), silent: silence });
+            observe::emit(events::SilentRemoved {
+                mount: mount.name.as_str(),
+                silent: silence,
+            });
             stop.fire(Stopped::Silent);
             mount.end_stream(&mut mount.state.lock());
             self.refresh(now);
@@ -487,8 +527,16 @@ impl Mounts {
             && !mount.home.routing().feeds.is_empty()
             && !std::mem::replace(&mut state.fallen, true)
         {
-            observe::emit(events::FallingBack { from: mount.name.as_str(), to: first.mount().as_str() });
-            let gone = mount.home.routing().feeds.first().map(|feed| feed.compatible.load_full());
+            observe::emit(events::FallingBack {
+                from: mount.name.as_str(),
+                to: first.mount().as_str(),
+            });
+            let gone = mount
+                .home
+                .routing()
+                .feeds
+                .first()
+                .map(|feed| feed.compatible.load_full());
             if gone.is_some_and(|key| !stand_ins.iter().any(|stream| stream.feed().can_follow(&key))) {
                 observe::emit(events::FallbackUnfit {
                     mount: mount.name.as_str(),
@@ -503,8 +551,16 @@ impl Mounts {
         } else {
             Otherwise::Hold(HOLD)
         };
-        let feeds = own.into_iter().chain(stand_ins).map(|stream| Arc::clone(stream.feed())).collect();
-        Routing { feeds, stay, otherwise }
+        let feeds = own
+            .into_iter()
+            .chain(stand_ins)
+            .map(|stream| Arc::clone(stream.feed()))
+            .collect();
+        Routing {
+            feeds,
+            stay,
+            otherwise,
+        }
     }
 
     /// The stream of a mount that is on air and may be listened to.
@@ -519,14 +575,18 @@ impl Mounts {
     /// Whether a source is back but its listeners still wait on the fallback for it to prove itself.
     #[must_use]
     pub fn is_settling(&self, name: &MountName, now: Instant) -> bool {
-        let Some(mount) = self.find(name) else { return false };
+        let Some(mount) = self.find(name) else {
+            return false;
+        };
         let state = mount.state.lock();
         state.fallen && state.settles_at.is_some_and(|at| now < at)
     }
 
     /// Cuts the source of a mount. False when there was none.
     pub fn stop_source(&self, name: &MountName, reason: Stopped) -> bool {
-        let Some(mount) = self.find(name) else { return false };
+        let Some(mount) = self.find(name) else {
+            return false;
+        };
         let now = Instant::now();
         let was_there = {
             let mut state = mount.state.lock();
@@ -573,7 +633,10 @@ impl Mounts {
 
     fn sources_besides(&self, name: &MountName) -> usize {
         let is_live = |mount: &Arc<Mount>| matches!(mount.state.lock().source, Source::Live { .. });
-        self.all().iter().filter(|mount| mount.name != *name && is_live(mount)).count()
+        self.all()
+            .iter()
+            .filter(|mount| mount.name != *name && is_live(mount))
+            .count()
     }
 
     pub(crate) fn find(&self, name: &MountName) -> Option<Arc<Mount>> {
@@ -618,6 +681,8 @@ mod overview;
 
 impl std::fmt::Debug for Mounts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Mounts").field("mounts", &self.mounts.read().len()).finish_non_exhaustive()
+        f.debug_struct("Mounts")
+            .field("mounts", &self.mounts.read().len())
+            .finish_non_exhaustive()
     }
 }

@@ -88,12 +88,19 @@ impl Settings {
     /// Whether frames of `mount` go out as they come.
     #[must_use]
     pub fn is_low_latency(&self, mount: &MountName) -> bool {
-        self.low_latency && self.mounts.get(mount).is_none_or(|settings| settings.burst.is_none())
+        self.low_latency
+            && self
+                .mounts
+                .get(mount)
+                .is_none_or(|settings| settings.burst.is_none())
     }
 
     /// Silence after which the source of `mount` is cut.
     #[must_use]
     pub fn source_timeout(&self, mount: &MountName) -> Duration {
-        self.mounts.get(mount).and_then(|settings| settings.source_timeout).unwrap_or(self.source_timeout)
+        self.mounts
+            .get(mount)
+            .and_then(|settings| settings.source_timeout)
+            .unwrap_or(self.source_timeout)
     }
 }

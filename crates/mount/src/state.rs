@@ -65,7 +65,12 @@ impl Mount {
             stream: ArcSwapOption::empty(),
             state: Mutex::new(
                 "mount.state",
-                State { source: Source::Nobody, health: Health::Healthy, settles_at: None, fallen: false },
+                State {
+                    source: Source::Nobody,
+                    health: Health::Healthy,
+                    settles_at: None,
+                    fallen: false,
+                },
             ),
         })
     }
@@ -82,7 +87,8 @@ impl Mount {
         state.settles_at = None;
         state.health = Health::Healthy;
         if let Some(stream) = self.stream.swap(None) {
-            self.bytes_in_before.fetch_add(stream.bytes_in(), Ordering::Relaxed);
+            self.bytes_in_before
+                .fetch_add(stream.bytes_in(), Ordering::Relaxed);
             stream.feed().ring.close();
         }
     }

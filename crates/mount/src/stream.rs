@@ -52,8 +52,18 @@ pub(crate) struct Beginning<'a> {
 
 impl Stream {
     pub(crate) fn begin(beginning: Beginning<'_>) -> (Arc<Self>, Writer) {
-        let Beginning { mount, id, format, content_type, station, owner, seating, counters, settings, now } =
-            beginning;
+        let Beginning {
+            mount,
+            id,
+            format,
+            content_type,
+            station,
+            owner,
+            seating,
+            counters,
+            settings,
+            now,
+        } = beginning;
         let burst = settings.burst(mount);
         let (mut writer, ring) = Ring::new(Limits::for_burst(burst));
         let title = Title::default();
@@ -164,7 +174,10 @@ impl Stream {
         let changed = present.text != title.text;
         self.mark.store(title.mark());
         if changed {
-            observe::emit(events::TitleChanged { mount: self.mount.as_str(), song: &title.text });
+            observe::emit(events::TitleChanged {
+                mount: self.mount.as_str(),
+                song: &title.text,
+            });
         }
         self.title.store(Arc::new(title));
         true
@@ -181,7 +194,9 @@ impl Stream {
     }
 
     pub(crate) fn set_facts(&self, facts: StreamFacts) {
-        self.feed.compatible.store(Arc::new(compatible(self.feed.format, &facts, &self.content_type)));
+        self.feed
+            .compatible
+            .store(Arc::new(compatible(self.feed.format, &facts, &self.content_type)));
         self.facts.store(Arc::new(facts));
     }
 
@@ -216,12 +231,19 @@ impl Stream {
     /// How long nothing has come.
     #[must_use]
     pub fn silence(&self, now: Instant) -> Duration {
-        self.feed.ring.silence(now).unwrap_or_else(|| now.saturating_duration_since(self.began))
+        self.feed
+            .ring
+            .silence(now)
+            .unwrap_or_else(|| now.saturating_duration_since(self.began))
     }
 
     pub(crate) fn apply(&self, settings: &Settings) {
-        self.feed.burst.store(settings.burst(&self.mount), Ordering::Relaxed);
-        self.feed.low_latency.store(settings.is_low_latency(&self.mount), Ordering::Relaxed);
+        self.feed
+            .burst
+            .store(settings.burst(&self.mount), Ordering::Relaxed);
+        self.feed
+            .low_latency
+            .store(settings.is_low_latency(&self.mount), Ordering::Relaxed);
     }
 }
 
@@ -234,7 +256,10 @@ fn compatible(format: Format, facts: &StreamFacts, content_type: &str) -> String
         Format::Adts => "adts".into(),
         Format::MpegTs => "mpegts".into(),
         // A chain may change its parameters but players do not expect another codec.
-        Format::Ogg => facts.codec.map(|codec| format!("ogg/{codec}")).unwrap_or_default(),
+        Format::Ogg => facts
+            .codec
+            .map(|codec| format!("ogg/{codec}"))
+            .unwrap_or_default(),
         Format::Flac if rate > 0 => format!("flac/{rate}/{channels}"),
         Format::Wav if rate > 0 => format!("wav/{rate}/{channels}"),
         Format::Opaque => format!("opaque/{content_type}"),

@@ -25,7 +25,10 @@ impl Title {
     /// A title that came in one piece.
     #[must_use]
     pub fn whole(text: impl Into<String>) -> Self {
-        Self { text: text.into(), ..Self::default() }
+        Self {
+            text: text.into(),
+            ..Self::default()
+        }
     }
 
     /// A title from parts; the text joins those that are there.
@@ -38,7 +41,12 @@ impl Title {
             (Some(one), None) | (None, Some(one)) => one.clone(),
             (None, None) => String::new(),
         };
-        Self { text, artist, title, url: None }
+        Self {
+            text,
+            artist,
+            title,
+            url: None,
+        }
     }
 
     /// The in-band metadata block of this title. Revisions are unique in the process, so that a listener moved

@@ -9,7 +9,9 @@ use std::{
 use config::MountName;
 use fanout::{Admission, Home, Leave, Presence};
 use media::{Format, Frames, Header, Unit};
-use mount::{Claim, ClaimError, Delivery, Mounts, Offer, Owner, Protocol, Refused, Settings, Station, Stopped, Tuned};
+use mount::{
+    Claim, ClaimError, Delivery, Mounts, Offer, Owner, Protocol, Refused, Settings, Station, Stopped, Tuned,
+};
 
 /// Delivery that only looks at what it is told.
 struct Nowhere;
@@ -49,7 +51,10 @@ impl World {
         let mut settings = Settings::default();
         change(&mut settings);
         let now = Instant::now();
-        Self { mounts: Mounts::new(Arc::new(Nowhere), settings, now), now }
+        Self {
+            mounts: Mounts::new(Arc::new(Nowhere), settings, now),
+            now,
+        }
     }
 
     fn with_fallback() -> Self {
@@ -60,12 +65,18 @@ impl World {
     }
 
     fn source(&self, mount: &str) -> Claim {
-        self.mounts.claim(&name(mount), offer(Protocol::Icecast), self.now).expect("the mount is free")
+        self.mounts
+            .claim(&name(mount), offer(Protocol::Icecast), self.now)
+            .expect("the mount is free")
     }
 
     fn frame(&self, claim: &mut Claim) {
         claim.count(100);
-        let frames = Frames { bytes: vec![0xff; 100].into(), sync: true, duration: Duration::from_millis(26) };
+        let frames = Frames {
+            bytes: vec![0xff; 100].into(),
+            sync: true,
+            duration: Duration::from_millis(26),
+        };
         claim.push(Unit::Frames(frames), self.now);
     }
 
@@ -89,15 +100,23 @@ impl World {
     /// Whom a request for the mount would hear: `-` for nobody.
     fn heard(&self, mount: &str) -> String {
         match self.mounts.tune(&name(mount)) {
-            Tuned::On { stream, primary: true } => stream.mount().to_string(),
-            Tuned::On { stream, primary: false } => format!("{} instead", stream.mount()),
+            Tuned::On {
+                stream,
+                primary: true,
+            } => stream.mount().to_string(),
+            Tuned::On {
+                stream,
+                primary: false,
+            } => format!("{} instead", stream.mount()),
             Tuned::Disabled => "disabled".into(),
             Tuned::Off { .. } => "-".into(),
         }
     }
 
     fn health(&self, mount: &str) -> &'static str {
-        self.mounts.snapshot_one(&name(mount), self.now).map_or("gone", |snapshot| snapshot.health.as_str())
+        self.mounts
+            .snapshot_one(&name(mount), self.now)
+            .map_or("gone", |snapshot| snapshot.health.as_str())
     }
 }
 
@@ -111,10 +130,22 @@ fn release(world: &mut World, claim: Claim) {
 fn only_one_source_at_a_time_and_the_loser_learns_who_has_it() {
     let world = World::new(|_| {});
     let claim = world.source("/a");
-    let second = world.mounts.claim(&name("/a"), offer(Protocol::Icecast), world.now);
-    assert_eq!(second.err(), Some(ClaimError::Busy { existing: "192.0.2.1".into() }));
+    let second = world
+        .mounts
+        .claim(&name("/a"), offer(Protocol::Icecast), world.now);
+    assert_eq!(
+        second.err(),
+        Some(ClaimError::Busy {
+            existing: "192.0.2.1".into()
+        })
+    );
     drop(claim);
-    assert!(world.mounts.claim(&name("/a"), offer(Protocol::Icecast), world.now).is_ok());
+    assert!(
+        world
+            .mounts
+            .claim(&name("/a"), offer(Protocol::Icecast), world.now)
+            .is_ok()
+    );
 }
 
 #[test]
@@ -164,7 +195,11 @@ fn a_kicked_source_has_no_grace() {
     assert_eq!(world.heard("/a"), "-");
     let second = world.source("/a");
     drop(claim);
-    assert_eq!(world.heard("/a"), "/a", "the old claim's end does not touch the new one");
+    assert_eq!(
+        world.heard("/a"),
+        "/a",
+        "the old claim's end does not touch the new one"
+    );
     drop(second);
 }
 
@@ -193,7 +228,10 @@ fn a_live_fallback_takes_over_at_once_and_the_primary_returns_when_it_has_settle
     release(&mut world, a);
     let mut a = world.source("/a");
     world.play(&mut a, 29);
-    assert!(world.mounts.is_settling(&name("/a"), world.now), "listeners are still on the fallback");
+    assert!(
+        world.mounts.is_settling(&name("/a"), world.now),
+        "listeners are still on the fallback"
+    );
     world.play(&mut a, 2);
     assert!(!world.mounts.is_settling(&name("/a"), world.now));
     drop(b);
@@ -230,8 +268,10 @@ fn silence_degrades_kills_and_removes() {
 #[test]
 fn a_relay_may_be_away_until_its_mount_counts_as_silent_for_too_long() {
     let mut world = World::new(|_| {});
-    let mut claim =
-        world.mounts.claim(&name("/a"), offer(Protocol::Relay), world.now).expect("the mount is free");
+    let mut claim = world
+        .mounts
+        .claim(&name("/a"), offer(Protocol::Relay), world.now)
+        .expect("the mount is free");
     world.frame(&mut claim);
     release(&mut world, claim);
     world.pass(100);
@@ -248,7 +288,12 @@ fn the_same_encoder_may_replace_itself_after_five_silent_seconds() {
     let mut old = world.source("/a");
     world.frame(&mut old);
     world.pass(4);
-    assert!(world.mounts.claim(&name("/a"), offer(Protocol::Icecast), world.now).is_err());
+    assert!(
+        world
+            .mounts
+            .claim(&name("/a"), offer(Protocol::Icecast), world.now)
+            .is_err()
+    );
     world.pass(2);
     let mut other = offer(Protocol::Icecast);
     other.owner.user_agent = "somebody else".into();
@@ -267,7 +312,9 @@ fn disabling_a_live_mount_ends_it_and_refuses_both_kinds() {
     world.mounts.apply(settings, world.now);
     assert_eq!(world.heard("/a"), "disabled");
     assert!(claim.stream().feed().ring.is_closed());
-    let again = world.mounts.claim(&name("/a"), offer(Protocol::Icecast), world.now);
+    let again = world
+        .mounts
+        .claim(&name("/a"), offer(Protocol::Icecast), world.now);
     assert_eq!(again.err(), Some(ClaimError::Disabled));
 }
 
@@ -297,13 +344,28 @@ fn limits_are_for_the_server_the_mount_and_the_address() {
 #[test]
 fn a_header_that_changed_begins_another_stream_and_the_same_one_does_not() {
     let mut world = World::new(|_| {});
-    let flac = Offer { format: Format::Flac, content_type: "audio/flac".into(), ..offer(Protocol::Icecast) };
-    let header = |text: &'static str| Unit::Header(Header { bytes: text.into(), chains: false });
-    let mut claim = world.mounts.claim(&name("/a"), flac.clone(), world.now).expect("the mount is free");
+    let flac = Offer {
+        format: Format::Flac,
+        content_type: "audio/flac".into(),
+        ..offer(Protocol::Icecast)
+    };
+    let header = |text: &'static str| {
+        Unit::Header(Header {
+            bytes: text.into(),
+            chains: false,
+        })
+    };
+    let mut claim = world
+        .mounts
+        .claim(&name("/a"), flac.clone(), world.now)
+        .expect("the mount is free");
     claim.push(header("fLaC one"), world.now);
     let first = Arc::clone(claim.stream());
     release(&mut world, claim);
-    let mut claim = world.mounts.claim(&name("/a"), flac, world.now).expect("the mount waits");
+    let mut claim = world
+        .mounts
+        .claim(&name("/a"), flac, world.now)
+        .expect("the mount waits");
     claim.push(header("fLaC one"), world.now);
     assert!(Arc::ptr_eq(claim.stream(), &first));
     assert_eq!(first.feed().ring.head(), 1, "the header is not sent twice");

@@ -25,7 +25,11 @@ impl Bell {
     /// A bell that is not armed yet.
     #[must_use]
     pub fn new(target: Arc<dyn Rung>, token: u64) -> Arc<Self> {
-        Arc::new(Self { armed: AtomicBool::new(false), token, target })
+        Arc::new(Self {
+            armed: AtomicBool::new(false),
+            token,
+            target,
+        })
     }
 
     /// Asks for one ring. Look at the head after this, not before, or a chunk may go unnoticed.
@@ -43,6 +47,8 @@ impl Bell {
 
 impl std::fmt::Debug for Bell {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Bell").field("token", &self.token).finish_non_exhaustive()
+        f.debug_struct("Bell")
+            .field("token", &self.token)
+            .finish_non_exhaustive()
     }
 }

@@ -83,6 +83,10 @@ impl Entry {
     /// Frames of unknown duration.
     #[must_use]
     pub fn frames(bytes: Bytes, sync: bool) -> Self {
-        Self { bytes, sync, duration: Duration::ZERO }
+        Self {
+            bytes,
+            sync,
+            duration: Duration::ZERO,
+        }
     }
 }

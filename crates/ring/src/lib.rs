@@ -48,7 +48,9 @@ impl Limits {
     /// Room for twice the burst, so that a listener which starts with the burst is not overtaken at once.
     #[must_use]
     pub fn for_burst(burst: u64) -> Self {
-        Self { bytes: burst.saturating_mul(2).max(Self::LEAST) }
+        Self {
+            bytes: burst.saturating_mul(2).max(Self::LEAST),
+        }
     }
 
     /// One slot per 128 bytes: Opus at low rates makes pages hardly bigger.
@@ -113,7 +115,13 @@ impl Ring {
 
     /// Takes a bell off again.
     pub fn detach(&self, bell: &Arc<Bell>) {
-        self.bells.rcu(|bells| bells.iter().filter(|b| !Arc::ptr_eq(b, bell)).cloned().collect::<Vec<_>>());
+        self.bells.rcu(|bells| {
+            bells
+                .iter()
+                .filter(|b| !Arc::ptr_eq(b, bell))
+                .cloned()
+                .collect::<Vec<_>>()
+        });
     }
 
     /// Marks that nothing more will come; readers see it once they have read everything.

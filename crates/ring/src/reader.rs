@@ -72,7 +72,9 @@ impl Ring {
     pub fn rejoin(&self) -> u64 {
         let head = self.head();
         let oldest = self.oldest();
-        let Some(first) = self.get(oldest) else { return head };
+        let Some(first) = self.get(oldest) else {
+            return head;
+        };
         let middle = first.start + (self.written() - first.start) / 2;
         self.sync_from(self.seq_at(middle, head), head).unwrap_or(head)
     }
@@ -84,7 +86,9 @@ impl Ring {
     }
 
     fn last_sync(&self, head: u64) -> Option<u64> {
-        (self.oldest()..head).rev().find(|&seq| self.get(seq).is_some_and(|chunk| chunk.sync))
+        (self.oldest()..head)
+            .rev()
+            .find(|&seq| self.get(seq).is_some_and(|chunk| chunk.sync))
     }
 
     /// Number of the first chunk that starts at or after this offset (the oldest if it is already gone).
@@ -111,9 +115,10 @@ impl Ring {
     #[must_use]
     pub fn occupancy(&self) -> (u64, Duration) {
         match (self.get(self.oldest()), self.newest()) {
-            (Some(first), Some(last)) => {
-                (last.end() - first.start, last.at.saturating_duration_since(first.at))
-            }
+            (Some(first), Some(last)) => (
+                last.end() - first.start,
+                last.at.saturating_duration_since(first.at),
+            ),
             _ => (0, Duration::ZERO),
         }
     }
@@ -144,7 +149,11 @@ mod tests {
         assert_eq!(ring.join(10_000, now), 92);
         assert_eq!(ring.join(1 << 40, now), 0);
         assert_eq!(ring.join(0, now), 96);
-        assert_eq!(ring.join(10_000, now + Duration::from_secs(3)), 100, "a stale tail is not replayed");
+        assert_eq!(
+            ring.join(10_000, now + Duration::from_secs(3)),
+            100,
+            "a stale tail is not replayed"
+        );
     }
 
     #[test]
@@ -171,13 +180,22 @@ mod tests {
     fn a_header_is_sent_in_place_and_hangs_on_what_follows() {
         let now = Instant::now();
         let (mut writer, ring) = Ring::new(Limits::for_burst(0));
-        writer.push_header(Preamble { bytes: "head".into(), chains: true }, now);
+        writer.push_header(
+            Preamble {
+                bytes: "head".into(),
+                chains: true,
+            },
+            now,
+        );
         writer.push(Entry::frames("a".into(), true), now);
         let header = ring.get(0).expect("just written");
         let frames = ring.get(1).expect("just written");
         assert!(header.header && !frames.header);
         assert_eq!(frames.preamble.as_ref().map(|p| &p.bytes[..]), Some(&b"head"[..]));
-        assert!(Arc::ptr_eq(header.preamble.as_ref().unwrap(), frames.preamble.as_ref().unwrap()));
+        assert!(Arc::ptr_eq(
+            header.preamble.as_ref().unwrap(),
+            frames.preamble.as_ref().unwrap()
+        ));
     }
 
     #[test]
@@ -185,7 +203,13 @@ mod tests {
         let now = Instant::now();
         let (mut writer, ring) = Ring::new(Limits::for_burst(0));
         for text in ["one", "two"] {
-            writer.push_header(Preamble { bytes: text.into(), chains: true }, now);
+            writer.push_header(
+                Preamble {
+                    bytes: text.into(),
+                    chains: true,
+                },
+                now,
+            );
             writer.push(Entry::frames("frame".into(), true), now);
         }
         assert_eq!(ring.join(65_536, now), 2);
@@ -196,7 +220,10 @@ mod tests {
         let now = Instant::now();
         let (mut writer, ring) = filled(10, 100, now);
         writer.begin_run();
-        assert_eq!((ring.oldest(), ring.floor(), ring.join(65_536, now)), (10, 10, 10));
+        assert_eq!(
+            (ring.oldest(), ring.floor(), ring.join(65_536, now)),
+            (10, 10, 10)
+        );
         writer.push(Entry::frames("new".into(), true), now);
         assert_eq!(ring.join(65_536, now), 10);
     }
@@ -256,7 +283,10 @@ mod tests {
             })
             .collect();
         for n in 0..200_000_u64 {
-            writer.push(Entry::frames(Bytes::copy_from_slice(&n.to_le_bytes()), true), Instant::now());
+            writer.push(
+                Entry::frames(Bytes::copy_from_slice(&n.to_le_bytes()), true),
+                Instant::now(),
+            );
         }
         for reader in readers {
             assert!(reader.join().expect("no reader panicked").0 > 0);

@@ -26,8 +26,19 @@ pub struct Writer {
 
 impl Writer {
     pub(crate) fn new(ring: Arc<Ring>) -> Self {
-        let mark = Arc::new(Mark { revision: 0, block: Bytes::from_static(&[0]) });
-        Self { ring, head: 0, oldest: 0, written: 0, held: 0, preamble: None, mark }
+        let mark = Arc::new(Mark {
+            revision: 0,
+            block: Bytes::from_static(&[0]),
+        });
+        Self {
+            ring,
+            head: 0,
+            oldest: 0,
+            written: 0,
+            held: 0,
+            preamble: None,
+            mark,
+        }
     }
 
     /// The readers' side.
@@ -63,7 +74,11 @@ impl Writer {
         let bytes = preamble.bytes.clone();
         let preamble = Arc::new(preamble);
         self.preamble = Some(Arc::clone(&preamble));
-        let entry = Entry { bytes, sync: true, duration: Duration::ZERO };
+        let entry = Entry {
+            bytes,
+            sync: true,
+            duration: Duration::ZERO,
+        };
         // Before the head moves, so that nobody who sees the header starts before it.
         self.ring.newest_header.store(self.head, Ordering::SeqCst);
         self.append(entry, Some(preamble), true, now);

@@ -16,7 +16,16 @@ const LAST_WORDS: Duration = Duration::from_secs(10);
 
 impl Worker {
     pub(super) fn admit(&mut self, admission: Admission, now: Instant) {
-        let Admission { wire, head, home, feed, interleave, presence, seat, server_seat } = admission;
+        let Admission {
+            wire,
+            head,
+            home,
+            feed,
+            interleave,
+            presence,
+            seat,
+            server_seat,
+        } = admission;
         let start = feed.ring.join(feed.burst(), now);
         let listener = Listener {
             wire,
@@ -46,7 +55,11 @@ impl Worker {
             return self.close_when_sent(key, Leave::Shutdown, deadline, now);
         }
         let registry = self.poll.registry();
-        if self.listeners.get_mut(key).is_some_and(|listener| listener.wire.register(registry, Token(key)).is_err()) {
+        if self
+            .listeners
+            .get_mut(key)
+            .is_some_and(|listener| listener.wire.register(registry, Token(key)).is_err())
+        {
             return self.remove(key, Leave::Error);
         }
         // The routing may have changed while the listener was on its way.
@@ -55,7 +68,9 @@ impl Worker {
     }
 
     pub(super) fn reroute(&mut self, home: &Arc<Home>, now: Instant) {
-        let Some(members) = self.homes.get(&home.id) else { return };
+        let Some(members) = self.homes.get(&home.id) else {
+            return;
+        };
         let routing = home.routing();
         for key in members.keys.clone() {
             self.route(key, &routing, now);
@@ -63,11 +78,19 @@ impl Worker {
     }
 
     pub(super) fn rehome(&mut self, from: u64, to: &Arc<Home>, name: &Arc<String>, now: Instant) {
-        let Some(members) = self.homes.get(&from) else { return };
+        let Some(members) = self.homes.get(&from) else {
+            return;
+        };
         let routing = to.routing();
         for key in members.keys.clone() {
-            let Some(listener) = self.listeners.get(key) else { continue };
-            if routing.feeds.iter().any(|feed| feed.can_follow(&listener.compatible)) {
+            let Some(listener) = self.listeners.get(key) else {
+                continue;
+            };
+            if routing
+                .feeds
+                .iter()
+                .any(|feed| feed.can_follow(&listener.compatible))
+            {
                 self.leave_home(key);
                 self.enter_home(key, to);
                 if let Some(listener) = self.listeners.get_mut(key) {
@@ -80,7 +103,9 @@ impl Worker {
 
     /// Feeds the listener from the first stream that suits it.
     fn route(&mut self, key: usize, routing: &Routing, now: Instant) {
-        let Some(listener) = self.listeners.get_mut(key) else { return };
+        let Some(listener) = self.listeners.get_mut(key) else {
+            return;
+        };
         if listener.closing.is_some() {
             return;
         }
@@ -106,13 +131,17 @@ impl Worker {
     }
 
     fn move_to(&mut self, key: usize, feed: &Arc<Feed>, now: Instant) {
-        let Some(listener) = self.listeners.get_mut(key) else { return };
+        let Some(listener) = self.listeners.get_mut(key) else {
+            return;
+        };
         let Ok(seat) = feed.seating.take(listener.presence.exempt) else {
             return self.remove(key, Leave::Full);
         };
         listener.seat = Some(seat);
         listener.held_until = None;
-        listener.position.go_to(&feed.ring, feed.ring.join(feed.burst(), now));
+        listener
+            .position
+            .go_to(&feed.ring, feed.ring.join(feed.burst(), now));
         self.leave_feed(key);
         self.enter_feed(key, feed);
         self.pump(key, now);
@@ -120,7 +149,9 @@ impl Worker {
 
     /// Sends what the listener is due and then closes it.
     pub(super) fn close_when_sent(&mut self, key: usize, leave: Leave, deadline: Instant, now: Instant) {
-        let Some(listener) = self.listeners.get_mut(key) else { return };
+        let Some(listener) = self.listeners.get_mut(key) else {
+            return;
+        };
         listener.closing.get_or_insert((leave, deadline));
         self.pump(key, now);
     }
@@ -128,24 +159,39 @@ impl Worker {
     pub(super) fn remove(&mut self, key: usize, leave: Leave) {
         self.leave_home(key);
         self.leave_feed(key);
-        let Some(listener) = self.listeners.try_remove(key) else { return };
+        let Some(listener) = self.listeners.try_remove(key) else {
+            return;
+        };
         listener.publish(None);
         self.count_listeners();
         // The seats are free before anyone is told, so that numbers read afterwards are right.
-        let Listener { presence, sent, seat, _server_seat, wire, .. } = listener;
+        let Listener {
+            presence,
+            sent,
+            seat,
+            _server_seat,
+            wire,
+            ..
+        } = listener;
         drop((seat, _server_seat, wire));
-        (self.departures)(Departure { presence, leave, sent });
+        (self.departures)(Departure {
+            presence,
+            leave,
+            sent,
+        });
     }
 
     fn count_listeners(&self) {
-        self.inbox.listeners.store(self.listeners.len(), Ordering::Relaxed);
+        self.inbox
+            .listeners
+            .store(self.listeners.len(), Ordering::Relaxed);
     }
 
     fn enter_home(&mut self, key: usize, home: &Arc<Home>) {
-        let members = self
-            .homes
-            .entry(home.id)
-            .or_insert_with(|| HomeMembers { home: Arc::clone(home), keys: Vec::new() });
+        let members = self.homes.entry(home.id).or_insert_with(|| HomeMembers {
+            home: Arc::clone(home),
+            keys: Vec::new(),
+        });
         debug_assert_eq!(members.home.id, home.id);
         if let Some(listener) = self.listeners.get_mut(key) {
             listener.home = home.id;
@@ -155,9 +201,13 @@ impl Worker {
     }
 
     fn leave_home(&mut self, key: usize) {
-        let Some(listener) = self.listeners.get(key) else { return };
+        let Some(listener) = self.listeners.get(key) else {
+            return;
+        };
         let (home, index) = (listener.home, listener.home_index);
-        let Some(members) = self.homes.get_mut(&home) else { return };
+        let Some(members) = self.homes.get_mut(&home) else {
+            return;
+        };
         members.keys.swap_remove(index);
         if let Some(moved) = members.keys.get(index)
             && let Some(listener) = self.listeners.get_mut(*moved)
@@ -193,10 +243,14 @@ impl Worker {
     }
 
     fn leave_feed(&mut self, key: usize) {
-        let Some(listener) = self.listeners.get_mut(key) else { return };
+        let Some(listener) = self.listeners.get_mut(key) else {
+            return;
+        };
         let Some(feed) = listener.feed.take() else { return };
         let index = listener.feed_index;
-        let Some(members) = self.feeds.get_mut(&feed) else { return };
+        let Some(members) = self.feeds.get_mut(&feed) else {
+            return;
+        };
         members.keys.swap_remove(index);
         if let Some(moved) = members.keys.get(index)
             && let Some(listener) = self.listeners.get_mut(*moved)

@@ -35,7 +35,9 @@ impl Worker {
     /// Sends the news of one feed to all its listeners. False when there was none.
     pub(super) fn flush(&mut self, id: u64, now: Instant) -> bool {
         // Taken out for the time of the flush, so that listeners can be changed while the batch is read.
-        let Some(mut members) = self.feeds.remove(&id) else { return false };
+        let Some(mut members) = self.feeds.remove(&id) else {
+            return false;
+        };
         members.bell.arm();
         members.gather();
         let news = !members.batch.is_empty();
@@ -49,7 +51,11 @@ impl Worker {
                     Sent::Whole | Sent::Blocked | Sent::More => {}
                 }
             }
-            members.feed.counters.bytes_out.fetch_add(bytes_out, Ordering::Relaxed);
+            members
+                .feed
+                .counters
+                .bytes_out
+                .fetch_add(bytes_out, Ordering::Relaxed);
             members.edge = members.batch.last().map_or(members.edge, |chunk| chunk.seq + 1);
             members.batch.clear();
         }
@@ -62,13 +68,19 @@ impl Worker {
     }
 
     fn flush_listener(&mut self, key: usize, members: &FeedMembers, now: Instant, out: &mut u64) -> Sent {
-        let Some(listener) = self.listeners.get_mut(key) else { return Sent::Whole };
+        let Some(listener) = self.listeners.get_mut(key) else {
+            return Sent::Whole;
+        };
         if listener.blocked_since.is_some() {
             return Sent::Blocked;
         }
         let batch = members.bytes();
         let preamble = members.batch.last().and_then(|chunk| chunk.preamble.as_ref());
-        if !members.is_plain() || !listener.position.takes_plainly(members.edge, batch.len(), preamble) {
+        if !members.is_plain()
+            || !listener
+                .position
+                .takes_plainly(members.edge, batch.len(), preamble)
+        {
             return self.pump_listener(key, members, now, out);
         }
         match listener.wire.send(batch) {
@@ -95,11 +107,19 @@ impl Worker {
 
     /// Sends one listener everything that it is due, as far as its socket takes it.
     pub(super) fn pump(&mut self, key: usize, now: Instant) {
-        let Some(id) = self.listeners.get(key).and_then(|listener| listener.feed) else { return };
-        let Some(members) = self.feeds.remove(&id) else { return };
+        let Some(id) = self.listeners.get(key).and_then(|listener| listener.feed) else {
+            return;
+        };
+        let Some(members) = self.feeds.remove(&id) else {
+            return;
+        };
         let mut bytes_out = 0;
         let sent = self.pump_listener(key, &members, now, &mut bytes_out);
-        members.feed.counters.bytes_out.fetch_add(bytes_out, Ordering::Relaxed);
+        members
+            .feed
+            .counters
+            .bytes_out
+            .fetch_add(bytes_out, Ordering::Relaxed);
         self.feeds.insert(id, members);
         if let Sent::Gone(leave) = sent {
             self.remove(key, leave);
@@ -107,7 +127,9 @@ impl Worker {
     }
 
     fn pump_listener(&mut self, key: usize, members: &FeedMembers, now: Instant, out: &mut u64) -> Sent {
-        let Some(listener) = self.listeners.get_mut(key) else { return Sent::Whole };
+        let Some(listener) = self.listeners.get_mut(key) else {
+            return Sent::Whole;
+        };
         if listener.blocked_since.is_some() {
             return Sent::Blocked;
         }
@@ -124,10 +146,15 @@ impl Worker {
             }
             self.scratch.clear();
             self.fetched.clear();
-            let mut window =
-                Window { ring: &feed.ring, batch: &members.batch, fetched: &mut self.fetched };
+            let mut window = Window {
+                ring: &feed.ring,
+                batch: &members.batch,
+                fetched: &mut self.fetched,
+            };
             let before = listener.position.clone();
-            listener.position.compose(&mut window, WRITE_UNIT, &mut self.scratch);
+            listener
+                .position
+                .compose(&mut window, WRITE_UNIT, &mut self.scratch);
             if self.scratch.is_empty() {
                 return match listener.closing {
                     Some((leave, _)) => Sent::Gone(leave),
@@ -197,7 +224,9 @@ impl FeedMembers {
 
     /// Whether the batch can go out as it is: no header inside, and one header in force for all of it.
     fn is_plain(&self) -> bool {
-        let Some(first) = self.batch.first() else { return false };
+        let Some(first) = self.batch.first() else {
+            return false;
+        };
         let same = |chunk: &Arc<ring::Chunk>| match (&chunk.preamble, &first.preamble) {
             (None, None) => true,
             (Some(a), Some(b)) => Arc::ptr_eq(a, b),

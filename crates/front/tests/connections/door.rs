@@ -60,7 +60,12 @@ async fn a_shutdown_waits_for_requests_up_to_the_grace_time() {
     busy.write_all(b"GET /wait HTTP/1.1\r\n\r\n").await.expect("open");
     while server.requests.recv().await.expect("a request").path() != "/wait" {}
 
-    server.stop.take().expect("once").send(Duration::from_secs(8)).expect("it runs");
+    server
+        .stop
+        .take()
+        .expect("once")
+        .send(Duration::from_secs(8))
+        .expect("it runs");
     let mut rest = Vec::new();
     idle.read_to_end(&mut rest).await.expect("closed in good order");
     assert!(!server.ended.is_finished());
@@ -81,7 +86,12 @@ async fn a_shutdown_does_not_wait_for_ever() {
         .await
         .expect("open");
     server.requests.recv().await.expect("a request");
-    server.stop.take().expect("once").send(Duration::from_millis(10)).expect("it runs");
+    server
+        .stop
+        .take()
+        .expect("once")
+        .send(Duration::from_millis(10))
+        .expect("it runs");
     server.ended.await.expect("no panic").expect("no error");
     assert!(is_closed(&mut stuck).await);
 }

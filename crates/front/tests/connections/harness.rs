@@ -1,12 +1,12 @@
 //! A server with a handler for every way of ending an exchange, and a client that sends raw bytes.
 
-use std::time::Duration;
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use front::framing::{Decoder, Piece};
@@ -271,9 +271,7 @@ impl Server {
         .expect("a free port");
         let address = listening.local_addrs()[0];
         let (stop, stopped) = oneshot::channel::<Duration>();
-        let shutdown = async move {
-            stopped.await.unwrap_or(Duration::from_secs(8))
-        };
+        let shutdown = async move { stopped.await.unwrap_or(Duration::from_secs(8)) };
         let handler: Arc<dyn Handler> = stage.clone();
         let ended = tokio::spawn(front::serve(listening, handler, limits, shutdown));
         Self {

@@ -18,12 +18,22 @@ impl Mounts {
             return Tuned::Disabled;
         }
         if let Some(stream) = self.live(name) {
-            return Tuned::On { stream, primary: true };
+            return Tuned::On {
+                stream,
+                primary: true,
+            };
         }
-        let stand_in = fallback::chain(name, &settings.fallbacks).iter().find_map(|name| self.live(name));
+        let stand_in = fallback::chain(name, &settings.fallbacks)
+            .iter()
+            .find_map(|name| self.live(name));
         match stand_in {
-            Some(stream) => Tuned::On { stream, primary: false },
-            None => Tuned::Off { known: settings.known.contains(name) || self.find(name).is_some() },
+            Some(stream) => Tuned::On {
+                stream,
+                primary: false,
+            },
+            None => Tuned::Off {
+                known: settings.known.contains(name) || self.find(name).is_some(),
+            },
         }
     }
 
@@ -45,12 +55,22 @@ impl Mounts {
             return Err(Refused::AddressFull);
         }
         let server_seat = self.seating.take(exempt).map_err(|_| Refused::ServerFull)?;
-        let seat = stream.feed().seating.take(exempt).map_err(|_| Refused::MountFull)?;
+        let seat = stream
+            .feed()
+            .seating
+            .take(exempt)
+            .map_err(|_| Refused::MountFull)?;
         let mount = self.mount(name);
         let mut presence = Presence::new(self.listeners.next_id(), ip, Arc::clone(&mount.label), now);
         presence.exempt = exempt;
         let home = Arc::clone(&mount.home);
-        Ok(Entrance { presence, stream: Arc::clone(stream), home, seat, server_seat })
+        Ok(Entrance {
+            presence,
+            stream: Arc::clone(stream),
+            home,
+            seat,
+            server_seat,
+        })
     }
 
     /// Gives a listener to delivery: `head` goes out first, then the stream.
@@ -75,7 +95,11 @@ impl Mounts {
 
     /// Delivery let a listener go.
     pub fn left(&self, departure: &Departure, now: Instant) {
-        let Departure { presence, leave, sent } = departure;
+        let Departure {
+            presence,
+            leave,
+            sent,
+        } = departure;
         self.listeners.leave(presence);
         observe::emit(events::ListenerDisconnected {
             mount: &presence.mount(),
@@ -99,9 +123,8 @@ impl Mounts {
     /// Closes every listener of a mount. With `fed` also those that it feeds in place of another.
     pub fn close_listeners_of(&self, name: &MountName, leave: Leave, fed: bool) {
         let name = name.to_string();
-        let whom = move |presence: &Presence| {
-            *presence.fed_by() == name && (fed || *presence.mount() == name)
-        };
+        let whom =
+            move |presence: &Presence| *presence.fed_by() == name && (fed || *presence.mount() == name);
         self.delivery.close(Box::new(whom), leave);
     }
 
@@ -112,17 +135,21 @@ impl Mounts {
 
     /// Closes one listener of a mount. False when there is no such.
     pub fn close_listener(&self, name: &MountName, id: u64) -> bool {
-        let Some(presence) = self.listeners.contains(id) else { return false };
+        let Some(presence) = self.listeners.contains(id) else {
+            return false;
+        };
         if presence.fed_by().as_str() != name.as_str() && presence.mount().as_str() != name.as_str() {
             return false;
         }
-        self.delivery.close(Box::new(move |presence| presence.id == id), Leave::Kicked);
+        self.delivery
+            .close(Box::new(move |presence| presence.id == id), Leave::Kicked);
         true
     }
 
     /// Closes listeners by client address.
     pub fn close_addresses(&self, is_banned: impl Fn(IpAddr) -> bool + Send + Sync + 'static) {
-        self.delivery.close(Box::new(move |presence| is_banned(presence.ip)), Leave::Kicked);
+        self.delivery
+            .close(Box::new(move |presence| is_banned(presence.ip)), Leave::Kicked);
     }
 
     /// Makes all listeners of `from` listeners of `to`, which must be live.

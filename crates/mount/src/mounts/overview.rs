@@ -18,8 +18,11 @@ impl Mounts {
     #[must_use]
     pub fn snapshot(&self, now: Instant) -> Vec<MountSnapshot> {
         let settings = self.settings();
-        let mut all: Vec<_> =
-            self.all().iter().filter_map(|mount| Self::snapshot_of(mount, &settings, now)).collect();
+        let mut all: Vec<_> = self
+            .all()
+            .iter()
+            .filter_map(|mount| Self::snapshot_of(mount, &settings, now))
+            .collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all
     }
@@ -38,8 +41,14 @@ impl Mounts {
         };
         let own = settings.mounts.get(&mount.name);
         let mut station = stream.station();
-        if let Some(name) = own.and_then(|own| own.name_override.clone()).filter(|name| !name.is_empty()) {
-            station = Arc::new(Station { name: Some(name), ..Station::clone(&station) });
+        if let Some(name) = own
+            .and_then(|own| own.name_override.clone())
+            .filter(|name| !name.is_empty())
+        {
+            station = Arc::new(Station {
+                name: Some(name),
+                ..Station::clone(&station)
+            });
         }
         let bytes_in = mount.bytes_in();
         let dropped = mount.counters.dropped.load(Ordering::Relaxed);
