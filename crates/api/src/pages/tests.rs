@@ -27,6 +27,10 @@ impl Administer for Nowhere {
     fn set_fallback(&self, _: &MountName, _: Option<&MountName>) -> Result<(), String> {
         Err("nothing is saved".into())
     }
+
+    fn hot_swap(&self, _: Option<std::time::Duration>) -> Result<(), String> {
+        Err("not in this test".to_owned())
+    }
 }
 
 struct World {

@@ -180,7 +180,7 @@ fn bytes_count_more_than_labels() {
     }
     let server = Server::start();
     let folder = Folder::new();
-    let cases: [Mislabelled; 6] = [
+    let cases: [Mislabelled<'_>; 6] = [
         (
             "opus",
             &["-c:a", "libopus", "-b:a", "96k", "-f", "ogg"],
