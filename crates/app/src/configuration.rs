@@ -12,7 +12,7 @@ use std::{
 use config::{Config, Loaded, MountName, Overrides, SaveError, Store};
 use observe::Mutex;
 
-use crate::{context::Context, hot_swap, settings};
+use crate::{context::Context, hot_swap, logging, settings};
 
 observe::event! {
     /// The operator asked for a reload.
@@ -38,6 +38,10 @@ observe::event! {
     /// A password stood in the file in plain text.
     struct PasswordHashed<'a> { key: &'a str }
     = Warn "config_password_hashed": "Plain-text password in the configuration was replaced by its hash: {key}"
+
+    /// The log cannot be written where the file says.
+    struct LogNotMoved<'a> { error: &'a str }
+    = Error "log_not_moved": "The log stays where it was: {error}"
 
     /// Something in the file is odd.
     pub(crate) struct ConfigWarning<'a> { problem: &'a str }
@@ -166,8 +170,8 @@ impl Configuration {
     fn apply(&self, context: &Arc<Context>, effective: Config) {
         let now = Instant::now();
         let effective = Arc::new(effective);
-        observe::log::set_level(crate::logging::level(effective.log.level));
-        context.config.store(Arc::clone(&effective));
+        let before = context.config.swap(Arc::clone(&effective));
+        follow_log(context, &before, &effective);
         context.auth.reload(Arc::clone(&effective));
         context.mounts.apply(settings::of_mounts(&effective), now);
         let gate = context.auth.gate();
@@ -204,6 +208,22 @@ impl api::Administer for Administrator {
             .swap
             .try_send(drain)
             .map_err(|_| "a hot swap is under way already".to_owned())
+    }
+}
+
+/// Writes the log where and how the configuration says now. Where that fails it stays as it was.
+fn follow_log(context: &Context, before: &Config, now: &Config) {
+    observe::log::set_level(logging::level(now.log.level));
+    let moved = before.log.file != now.log.file
+        || before.log.auth_file != now.log.auth_file
+        || before.log.json != now.log.json;
+    if moved {
+        match logging::start(now) {
+            Ok(log) => context.log.store(Arc::new(log)),
+            Err(error) => observe::emit(LogNotMoved {
+                error: &error.to_string(),
+            }),
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use auth::Auth;
 use config::{Config, MountName};
 use mount::Mounts;
+use observe::log::LogHandle;
 use tokio::sync::{mpsc, watch};
 
 /// The running server's parts. Cheap to share, never replaced.
@@ -27,6 +28,8 @@ pub(crate) struct Context {
     pub(crate) reloaded: watch::Sender<u64>,
     /// Asks for a hot swap, with the time to drain.
     pub(crate) swap: mpsc::Sender<Duration>,
+    /// The log, which a reload may have moved to other files.
+    pub(crate) log: ArcSwap<LogHandle>,
     /// Set when the end has begun.
     pub(crate) stopping: AtomicBool,
     /// Names this process to relays, so that a chain of them cannot close.

@@ -6,11 +6,14 @@ use std::{
     time::Duration,
 };
 
+use config::MountName;
 use front::{
     Exchange, Handler, Handling, Request,
     route::{self, Route},
 };
+use http::Method;
 use icecast::Answer;
+use mount::Tuned;
 
 use crate::{context::Context, ingest, listen, respond};
 
@@ -64,6 +67,12 @@ impl Handler for Switchboard {
             }
             Route::Listener(mount) => Box::pin(listen::listen(context, mount, request, exchange)),
             Route::Options(options) => Box::pin(exchange.respond(route::options(options))),
+            // Icecast deletes a source there; where there is none, there is nothing.
+            Route::MethodNotAllowed(route::ALLOW_MOUNT)
+                if request.method == Method::DELETE && self.is_off(request.path()) =>
+            {
+                Box::pin(respond::answer(exchange, icecast::listener::not_found()))
+            }
             Route::MethodNotAllowed(allow) => Box::pin(exchange.respond(route::method_not_allowed(allow))),
             route => Box::pin(context.api.answer(route, request, exchange)),
         }
@@ -71,6 +80,10 @@ impl Handler for Switchboard {
 }
 
 impl Switchboard {
+    fn is_off(&self, path: &str) -> bool {
+        MountName::parse(path).is_ok_and(|mount| matches!(self.0.mounts.tune(&mount), Tuned::Off { .. }))
+    }
+
     fn is_unwelcome(&self, request: &Request) -> bool {
         self.0.auth.gate().is_banned(request.client) || self.0.auth.is_scanning(request.client)
     }

@@ -150,13 +150,15 @@ pub(crate) fn run(invocation: Invocation) -> u8 {
     }
 }
 
-fn start_and_serve(invocation: Invocation) -> Result<u8, StartError> {
+fn start_and_serve(mut invocation: Invocation) -> Result<u8, StartError> {
     let (mut loaded, secrets) = load(&invocation)?;
     let hashed = configuration::hash_plain(&mut loaded.config).map_err(StartError::Create)?;
     let mut config = loaded.config.with(&invocation.overrides);
     if daemon::is_child() && config.log.file.is_none() {
         // A background process without a log file would be silent for ever.
-        config.log.file = Some(config.data_dir.join("tinyice.log").to_string_lossy().into_owned());
+        let file = config.data_dir.join("tinyice.log").to_string_lossy().into_owned();
+        invocation.overrides.log_file = Some(file);
+        config = loaded.config.with(&invocation.overrides);
     }
     let log = logging::start(&config).map_err(|error| {
         let cause = std::error::Error::source(&error)
@@ -264,7 +266,7 @@ struct Start {
 
 async fn serve(start: Start) -> Result<u8, StartError> {
     let Start {
-        invocation,
+        mut invocation,
         loaded,
         config,
         secrets,
@@ -273,7 +275,7 @@ async fn serve(start: Start) -> Result<u8, StartError> {
         log,
     } = start;
     let mut signals = Signals::new().map_err(system("cannot listen for signals"))?;
-    let sockets = doors::wanted(&config);
+    let mut sockets = doors::wanted(&config);
     if secrets.is_none() {
         observe::emit(Starting {
             path: &loaded.document.path().display().to_string(),
@@ -288,6 +290,11 @@ async fn serve(start: Start) -> Result<u8, StartError> {
         .local_addrs()
         .first()
         .map_or(config.port, std::net::SocketAddr::port);
+    if config.port == 0 {
+        // The port that the system chose is the one that links and a reload have to know.
+        invocation.overrides.port = Some(port);
+        sockets.port = port;
+    }
     let setup = setup_token(&config, &invocation)?;
     let (swap, mut swaps) = mpsc::channel(1);
     let server = Server::build(&invocation, loaded, Arc::clone(&setup), swap, log.clone())?;
@@ -347,7 +354,7 @@ async fn serve(start: Start) -> Result<u8, StartError> {
             Signal::Reopen => server.reopen_logs(),
             Signal::Dump => {
                 server.dump();
-                log.flush(Duration::from_secs(2));
+                server.context.log.load().flush(Duration::from_secs(2));
                 return Ok(Signal::Dump.exit_code());
             }
             end => break end,
@@ -361,7 +368,7 @@ async fn serve(start: Start) -> Result<u8, StartError> {
         ended = tokio::time::timeout(SHUTDOWN, server.shut_down(stop, Some(doors), calls)) => ended,
         second = signals.next_end() => {
             // The operator has no patience left.
-            log.flush(Duration::from_millis(200));
+            server.context.log.load().flush(Duration::from_millis(200));
             return Ok(second.exit_code());
         }
     };
@@ -371,6 +378,7 @@ async fn serve(start: Start) -> Result<u8, StartError> {
         });
     }
     observe::emit(HasStopped {});
+    server.context.log.load().flush(Duration::from_secs(2));
     Ok(0)
 }
 
@@ -435,7 +443,6 @@ struct Server {
     fanout: Arc<Fanout>,
     partings: mpsc::UnboundedSender<Parting>,
     departures: Mutex<Option<mpsc::UnboundedReceiver<Parting>>>,
-    log: LogHandle,
 }
 
 impl Server {
@@ -486,6 +493,7 @@ impl Server {
             }),
             reloaded: watch::Sender::new(0),
             swap,
+            log: ArcSwap::from_pointee(log),
             stopping: AtomicBool::new(false),
             relays: relay::Board::default(),
             instance: instance(),
@@ -496,7 +504,6 @@ impl Server {
             fanout,
             partings,
             departures: Mutex::new("server.departures", Some(departures)),
-            log,
         })
     }
 
@@ -531,7 +538,7 @@ impl Server {
     }
 
     fn reopen_logs(&self) {
-        self.log.reopen();
+        self.context.log.load().reopen();
     }
 
     /// Writes down what every task and thread is doing, for a person who has nothing else.
@@ -607,6 +614,7 @@ impl Server {
             });
         }
         observe::emit(HasStopped {});
+        self.context.log.load().flush(Duration::from_secs(2));
         Ok(0)
     }
 
@@ -615,8 +623,9 @@ impl Server {
         stop.send_replace(true);
         let fanout = Arc::clone(&self.fanout);
         let deadline = Instant::now() + LAST_BYTES;
+        // Before the sources end, so that listeners are told the true reason.
+        fanout.begin_finish(deadline);
         let delivery = tokio::task::spawn_blocking(move || fanout.finish(deadline));
-        // Delivery only reads what is in the rings, so sources may end beside it.
         self.context.mounts.stop_all(Stopped::Shutdown);
         let closed = async {
             if let Some(doors) = doors {

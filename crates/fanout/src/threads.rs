@@ -124,10 +124,16 @@ impl Fanout {
             .collect()
     }
 
-    /// Sends what is due, at the latest until `deadline`, then closes everything and ends the threads. Blocks.
-    pub fn finish(&self, deadline: Instant) {
+    /// Lets nobody in any more, and has the threads end once they have sent what is due, at the latest at
+    /// `deadline`.
+    pub fn begin_finish(&self, deadline: Instant) {
         self.accepts.store(false, Ordering::Release);
         self.tell(|| Command::Finish { deadline });
+    }
+
+    /// Like [`Fanout::begin_finish`], and waits for the end. Blocks.
+    pub fn finish(&self, deadline: Instant) {
+        self.begin_finish(deadline);
         let threads = std::mem::take(&mut *self.threads.lock());
         for thread in threads {
             // A panic in a delivery thread has been reported where it happened.

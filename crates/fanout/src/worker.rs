@@ -182,7 +182,7 @@ impl Worker {
                 }
             }
             Command::Finish { deadline } => {
-                self.finishing = Some(deadline);
+                self.finishing = Some(self.finishing.map_or(deadline, |earlier| earlier.min(deadline)));
                 for key in self.keys() {
                     self.close_when_sent(key, Leave::Shutdown, deadline, now);
                 }

@@ -75,38 +75,38 @@ impl Icecast {
         if fs::metadata("/proc/self").unwrap().uid() == 0 {
             command.uid(NOBODY).gid(NOBODY);
         }
-        let child = command.spawn().unwrap();
-        eventually("an open port", async || {
-            TcpStream::connect(self.address).await.is_ok()
-        })
-        .await;
-        child
-    }
-
-    /// Becomes the source. Icecast may drop a connection that comes while it is still starting, so an encoder tries
-    /// until it is accepted.
-    async fn publish(&self) -> TcpStream {
-        let head = format!(
-            "SOURCE /up HTTP/1.0\r\n{CREDENTIALS}\r\nContent-Type: audio/mpeg\r\nice-name: Example FM\r\n\
-             ice-audio-info: bitrate=128\r\nice-public: 0\r\n\r\n"
-        );
-        let mut accepted = None;
-        eventually("an accepted source", async || {
-            let mut socket = TcpStream::connect(self.address).await.unwrap();
-            let mut answer = [0; 1024];
-            let asked = socket.write_all(head.as_bytes()).await;
-            let read = socket.read(&mut answer).await.unwrap_or(0);
-            let is_accepted = asked.is_ok() && answer[..read].starts_with(b"HTTP/1.0 200");
-            accepted = is_accepted.then_some(socket);
-            is_accepted
-        })
-        .await;
-        accepted.expect("it was waited for")
+        let log = self.folder.join("error.log");
+        loop {
+            let _ = fs::remove_file(&log);
+            let mut child = command.spawn().unwrap();
+            // Its port is open before this, but Icecast 2.4 falls over whoever comes too early, as the relay may.
+            let mut fallen = false;
+            eventually("a started Icecast", async || {
+                fallen = child.try_wait().unwrap().is_some();
+                fallen || fs::read_to_string(&log).is_ok_and(|log| log.contains("stats thread started"))
+            })
+            .await;
+            if !fallen {
+                return child;
+            }
+        }
     }
 
     /// An encoder that sends numbered frames at their pace for as long as it is polled.
     async fn encode(&self) {
-        let mut socket = self.publish().await;
+        let mut socket = TcpStream::connect(self.address).await.unwrap();
+        let head = format!(
+            "SOURCE /up HTTP/1.0\r\n{CREDENTIALS}\r\nContent-Type: audio/mpeg\r\nice-name: Example FM\r\n\
+             ice-audio-info: bitrate=128\r\nice-public: 0\r\n\r\n"
+        );
+        socket.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = [0; 1024];
+        let read = socket.read(&mut answer).await.unwrap();
+        assert!(
+            answer[..read].starts_with(b"HTTP/1.0 200"),
+            "{}",
+            answer[..read].escape_ascii()
+        );
         let frames = mp3(251);
         let mut frames = frames.chunks(FRAME).cycle();
         let mut pace = interval(Duration::from_millis(26));

@@ -355,3 +355,19 @@ fn a_source_that_sends_nothing_is_noticed() {
         "once each, and not about who talks"
     );
 }
+
+#[test]
+fn the_log_follows_the_file() {
+    let server = Server::start();
+    let moved = server.folder().file("moved.log");
+    server.edit_config(|config| config["log"] = json!({"file": moved.display().to_string(), "json": true}));
+    server.signal(Signal::HUP);
+    let line = until("the log moves", || {
+        let text = std::fs::read_to_string(&moved).ok()?;
+        text.lines()
+            .find(|line| line.contains("Configuration reloaded successfully"))
+            .map(str::to_owned)
+    });
+    let line: Value = serde_json::from_str(&line).expect("json was asked for too");
+    assert_eq!(line["changed"], "log");
+}
