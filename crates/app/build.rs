@@ -34,6 +34,9 @@ fn main() {
         commit.to_ascii_lowercase()
     );
     println!("cargo::rustc-env=TINYICE_BUILD_COMPILER={compiler}");
+    // Cargo sets it for every build script.
+    let target = env::var("TARGET").unwrap_or_default();
+    println!("cargo::rustc-env=TINYICE_BUILD_TARGET={target}");
     println!("cargo::rerun-if-env-changed=TINYICE_COMMIT");
     println!("cargo::rerun-if-changed=build.rs");
     // HEAD changes with the branch, the log with every commit; a missing file would rebuild each time.

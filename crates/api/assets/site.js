@@ -5,7 +5,8 @@
   const TITLE = document.title;
   const CONNECT_MS = 10_000;
   const STARVED_MS = 12_000;
-  const REFRESH_MS = 10_000;
+  // For what the feed does not tell: that another mount stands in for the one that is awaited.
+  const LOOK_MS = 30_000;
   const RETRY_SECONDS = [1, 2, 4, 8, 15, 30];
   const MOST_TRIES = 10;
 
@@ -60,6 +61,7 @@
     tries = 0;
     connect();
     announce();
+    follow();
   }
 
   function stop() {
@@ -70,6 +72,7 @@
     release();
     paint();
     announce();
+    follow();
   }
 
   function release() {
@@ -145,6 +148,7 @@
     tries = 0;
     connect();
     announce();
+    follow();
   };
   if (navigator.mediaSession) {
     for (const [action, act] of [["pause", stop], ["stop", stop], ["play", resume]]) {
@@ -266,59 +270,112 @@
     }
   }
 
-  // The mounts on air when the list was last read.
+  // What the feed says of each mount on air.
+  const told = new Map();
+  // The mounts of the public list as they were told last.
   let listed = null;
+  let feed = null;
+  let showing = 0;
+  let looking = false;
 
-  async function refresh() {
-    if (document.body.hasAttribute("data-await")) {
-      const answer = await request(location.href, { method: "HEAD" });
-      if (answer.ok) location.reload();
-      return;
-    }
-    const streams = findAll("[data-stream]");
-    const list = find("#streams");
-    if (!list && !streams.length) return;
-    const answer = await request("/status-json.xsl");
-    if (!answer.ok) return;
-    // One source stands alone or in a list; none is no list at all.
-    const sources = [].concat((await answer.json()).icestats.source ?? []);
-    const byMount = new Map(sources.map((source) => [source.mount, source]));
-    for (const element of streams) update(element, byMount);
-    if (current) updateCurrent(byMount);
-    paint();
-    const now = [...byMount.keys()].sort().join("\n");
-    const unknown = streams.some((element) => element.classList.contains("gone"));
-    const changed = listed === null ? unknown || (!streams.length && byMount.size > 0) : listed !== now;
-    listed = now;
-    if (list && changed) await reload(list);
+  // A list follows what is public. A player follows its own mounts, which need not be public.
+  function feedAddress() {
+    if (find("#streams")) return "/events";
+    const awaited = document.body.dataset.await;
+    const mounts = new Set(awaited ? [awaited] : []);
+    for (const { dataset } of findAll("[data-stream]")) mounts.add(dataset.mount).add(dataset.source);
+    if (!mounts.size) return null;
+    const query = new URLSearchParams([["events", "stream,gone"]]);
+    for (const mount of mounts) query.append("mount", mount);
+    return `/events?${query}`;
   }
 
-  const songOf = (source) => (source.artist ? `${source.artist} - ${source.title}` : source.title) || "";
+  // Browsers open few connections to one server, so a page has a feed only while somebody looks or listens.
+  function follow() {
+    const embedded = document.body.classList.contains("embed") && !document.body.dataset.await;
+    const wanted = current || !(document.hidden || embedded);
+    if (!wanted) {
+      feed?.close();
+      feed = null;
+    } else if (!feed) {
+      const address = feedAddress();
+      if (address) open(address);
+    }
+  }
 
-  function update(element, byMount) {
-    const source = byMount.get(element.dataset.mount) || byMount.get(element.dataset.source);
-    // A mount that the status does not list may still be on air, so a player's page believes its own ears.
-    element.classList.toggle("gone", !source && !(current?.path === element.dataset.path && state === "playing"));
-    if (!source) return;
-    setText(find("[data-song]", element), songOf(source));
-    const count = source.listeners;
+  function open(address) {
+    const opened = feed = new EventSource(address);
+    const on = (name, act) => opened.addEventListener(name, (event) => {
+      if (opened === feed) act(event.data && JSON.parse(event.data));
+    });
+    on("open", () => {
+      told.clear();
+      show(1000);
+    });
+    on("message", (mounts) => list(mounts.map(({ mount }) => mount)));
+    on("stream", (stream) => {
+      told.set(stream.mount, stream);
+      show(100);
+    });
+    on("gone", ({ mount }) => {
+      told.delete(mount);
+      show(100);
+    });
+    on("error", () => {
+      // Lost connections come back by themselves; refusals are for good unless we ask again.
+      if (opened.readyState !== EventSource.CLOSED) return;
+      feed = null;
+      setTimeout(follow, 30_000 * (0.75 + Math.random() / 2));
+    });
+  }
+
+  const onAir = ({ mount, source }) => [mount, source].map((name) => told.get(name)).find((one) => one?.live);
+
+  // The events of a burst are shown together.
+  function show(after) {
+    clearTimeout(showing);
+    showing = setTimeout(() => {
+      for (const element of findAll("[data-stream]")) update(element);
+      const stream = current && onAir(current);
+      if (stream) updateCurrent(stream);
+      if (document.body.dataset.await && told.get(document.body.dataset.await)?.live) lookAgain();
+      paint();
+    }, after);
+  }
+
+  function update(element) {
+    const stream = onAir(element.dataset);
+    // The feed may be late, so a player believes its own ears.
+    element.classList.toggle("gone", !stream && !(current?.path === element.dataset.path && state === "playing"));
+    if (!stream) return;
+    setText(find("[data-song]", element), stream.title);
+    const count = stream.listeners;
     setText(find("[data-listeners]", element), `${count.toLocaleString("en")} ${count === 1 ? "listener" : "listeners"}`);
-    if (source.stream_start_iso8601) element.dataset.began = source.stream_start_iso8601;
+    element.dataset.began = stream.started_at;
     setText(find("[data-uptime]", element), uptime(element.dataset.began));
   }
 
-  function updateCurrent(byMount) {
-    const source = byMount.get(current.mount) || byMount.get(current.source);
-    if (!source) return;
-    const song = songOf(source);
-    if (song !== current.song) {
-      current.song = song;
+  function updateCurrent(stream) {
+    if (stream.title !== current.song) {
+      current.song = stream.title;
       announce();
     }
     if (state === "offair") resume();
   }
 
-  // Which mounts are shown is the server's decision, so the list is taken from its page.
+  function list(mounts) {
+    const element = find("#streams");
+    if (!element) return;
+    const cards = findAll("[data-stream]", element).map((card) => card.dataset.mount);
+    const now = mounts.sort().join("\n");
+    const stale = cards.some((mount) => !mounts.includes(mount)) || (!cards.length && mounts.length > 0);
+    const changed = listed === null ? stale : listed !== now;
+    listed = now;
+    // Not all pages at once.
+    if (changed) setTimeout(() => reload(element).catch(() => { listed = null; }), Math.random() * 2000);
+  }
+
+  // Which mounts are shown, and how, is the server's decision, so the list is taken from its page.
   async function reload(list) {
     const answer = await request(location.href);
     if (!answer.ok) return;
@@ -329,15 +386,18 @@
     list.replaceChildren(...fresh.childNodes);
     const again = focused && findAll("[data-stream]", list).find((element) => element.dataset.path === focused);
     if (again) find("[data-play]", again).focus();
-    paint();
+    show(0);
   }
 
-  async function watch() {
-    const embedded = document.body.classList.contains("embed") && !document.body.hasAttribute("data-await");
-    if (current || !(document.hidden || embedded)) {
-      try { await refresh(); } catch { /* the network comes back or it does not */ }
-    }
-    setTimeout(watch, REFRESH_MS * (0.9 + Math.random() / 5));
+  // A page about a mount that is off air shows its player when there is one again.
+  async function lookAgain() {
+    if (looking || document.hidden) return;
+    looking = true;
+    try {
+      const answer = await request(location.href, { method: "HEAD" });
+      if (answer.ok) location.reload();
+    } catch { /* the network comes back or it does not */ }
+    looking = false;
   }
 
   // ---- Beginning -----------------------------------------------------------------------------------------------
@@ -351,5 +411,7 @@
   showVolume();
   document.documentElement.classList.add("js");
   paint();
-  watch();
+  follow();
+  document.addEventListener("visibilitychange", follow);
+  if (document.body.dataset.await) setInterval(lookAgain, LOOK_MS * (0.9 + Math.random() / 5));
 })();

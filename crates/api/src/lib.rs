@@ -4,12 +4,17 @@
 //! may not do something gets an answer that says so, never a redirect that a tool would follow.
 
 mod administration;
+mod events;
 mod health;
 mod hot_swap;
 mod metadata;
+pub mod metrics;
 mod pages;
 mod playlists;
+mod scrape;
 mod status;
+
+pub use events::Runtime;
 
 use std::{sync::Arc, time::Duration};
 
@@ -65,6 +70,7 @@ pub struct Parts {
 /// The endpoints.
 pub struct Api {
     parts: Parts,
+    feeds: Arc<events::Feeds>,
 }
 
 type Reply = Response<Full<bytes::Bytes>>;
@@ -73,11 +79,23 @@ impl Api {
     /// Endpoints over these parts.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self { parts }
+        let feeds = events::feeds(&parts, Runtime::default);
+        Self { parts, feeds }
+    }
+
+    /// The same with event feeds that know how the process is doing.
+    #[must_use]
+    pub fn with_runtime(self, runtime: impl Fn() -> Runtime + Send + Sync + 'static) -> Self {
+        let feeds = events::feeds(&self.parts, runtime);
+        Self { feeds, ..self }
     }
 
     /// Answers a request that is neither a source nor a listener.
     pub async fn answer(&self, route: Route, request: Request, mut exchange: Exchange) -> Outcome {
+        if route == Route::Reserved(Registered::Events) && !request.is_source() {
+            // Boxed, so that other answers do not carry the space of one that goes on for hours.
+            return Box::pin(self.public_events(&request, exchange)).await;
+        }
         let form = match self.form(&route, &request, &mut exchange).await {
             Ok(form) => form,
             Err(error) => return exchange.respond(error.answer()).await,
@@ -110,6 +128,7 @@ impl Api {
         match route {
             Route::Reserved(Registered::Status) => self.status(request).await,
             Route::Reserved(Registered::AdminCgi) => self.shoutcast_metadata(request, form).await,
+            Route::Reserved(Registered::Metrics) => self.scrape(request).await,
             Route::Reserved(Registered::Health) => health::alive(),
             Route::Reserved(Registered::Ready) => health::ready((self.parts.ready)()),
             Route::Reserved(Registered::AdminAction) if request.path() == "/admin/hotswap" => {

@@ -171,7 +171,13 @@ fn source(mount: &MountSnapshot, links: &Links) -> SourceStatus {
 
 /// The first value of a query parameter, percent-decoded; `+` is a space.
 pub(crate) fn parameter(query: &str, name: &str) -> Option<String> {
-    query.split('&').find_map(|pair| {
+    parameters(query).find_map(|(key, value)| (key == name).then_some(value))
+}
+
+/// All parameters of a query in their order, percent-decoded; `+` is a space.
+pub(crate) fn parameters(query: &str) -> impl Iterator<Item = (String, String)> {
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    pairs.map(|pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         let decode = |text: &str| {
             let spaced = text.replace('+', " ");
@@ -179,7 +185,7 @@ pub(crate) fn parameter(query: &str, name: &str) -> Option<String> {
                 .decode_utf8_lossy()
                 .into_owned()
         };
-        (decode(key) == name).then(|| decode(value))
+        (decode(key), decode(value))
     })
 }
 

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use crate::context::Context;
 
 /// How relays introduce themselves.
-const AGENT: &str = concat!("TinyIce/", env!("CARGO_PKG_VERSION"));
+pub(crate) const AGENT: &str = concat!("TinyIce/", env!("CARGO_PKG_VERSION"));
 
 /// Starts relays and directory reports. The task ends soon after `stopped` says so.
 pub(crate) fn start(context: &Arc<Context>, stopped: watch::Receiver<bool>) -> TaskHandle<()> {

@@ -12,7 +12,11 @@ use std::{
 use config::{Config, Loaded, MountName, Overrides, SaveError, Store};
 use observe::Mutex;
 
-use crate::{context::Context, hot_swap, logging, settings};
+use crate::{
+    context::Context,
+    hot_swap, logging, settings,
+    telemetry::{self, Reload},
+};
 
 observe::event! {
     /// The operator asked for a reload.
@@ -99,6 +103,7 @@ impl Configuration {
                 observe::emit(ReloadFailed {
                     error: &error.to_string(),
                 });
+                telemetry::count_reload(Reload::Refused);
                 return false;
             }
         };
@@ -106,6 +111,7 @@ impl Configuration {
             Ok(hashed) => hashed,
             Err(error) => {
                 observe::emit(ReloadFailed { error: &error });
+                telemetry::count_reload(Reload::Refused);
                 return false;
             }
         };
@@ -129,6 +135,7 @@ impl Configuration {
         if !hashed.is_empty() {
             self.save_hashed(context);
         }
+        telemetry::count_reload(Reload::Ok);
         observe::emit(Reloaded {
             changed: &changed.join(", "),
         });

@@ -2,10 +2,15 @@
 //!
 //! Contract: new sockets are open before old ones close, and connections outlive the socket they came by.
 
-use std::{net::TcpListener, sync::Arc, time::Duration};
+use std::{
+    net::TcpListener,
+    os::{fd::OwnedFd, unix::net::UnixListener},
+    sync::Arc,
+    time::Duration,
+};
 
 use config::Config;
-use front::{BindError, Handler, Limits, Listening, Sockets};
+use front::{BindError, Handler, Limits, Listening, SocketFiles, Sockets};
 use observe::task::{self, TaskHandle};
 use tokio::sync::oneshot;
 
@@ -30,7 +35,9 @@ pub(crate) struct Doors {
     handler: Arc<dyn Handler>,
     sockets: Sockets,
     /// Second handles, for a successor.
-    handles: Vec<TcpListener>,
+    handles: Handles,
+    /// The files of Unix sockets, which a successor keeps.
+    files: SocketFiles,
     stop: oneshot::Sender<Duration>,
     serving: TaskHandle<std::io::Result<()>>,
 }
@@ -47,26 +54,33 @@ pub(crate) fn wanted(config: &Config) -> Sockets {
 /// second part is for Shoutcast sources.
 pub(crate) fn first(sockets: &Sockets, config: &Config) -> Result<(Listening, Option<Listening>), BindError> {
     let mut inherited = listenfd::ListenFd::from_env();
-    let mut given: Vec<_> = (0..inherited.len())
-        .filter_map(|n| inherited.take_tcp_listener(n).ok().flatten())
-        .collect();
+    let (mut given, mut unix) = (Vec::new(), Vec::new());
+    for n in 0..inherited.len() {
+        if let Ok(Some(socket)) = inherited.take_tcp_listener(n) {
+            given.push(socket);
+        } else if let Ok(Some(socket)) = inherited.take_unix_listener(n) {
+            unix.push(socket);
+        }
+    }
     let of_shoutcast = given.split_off(given.len().saturating_sub(hot_swap::shoutcast_sockets()));
-    let http = match adopt(given) {
+    let http = match adopt(given, unix) {
         Some(listening) => listening,
         None => bind(sockets)?,
     };
-    let shoutcast = match adopt(of_shoutcast) {
+    let shoutcast = match adopt(of_shoutcast, Vec::new()) {
         Some(listening) => Some(listening),
         None => shoutcast::bind(config)?,
     };
     Ok((http, shoutcast))
 }
 
-fn adopt(given: Vec<TcpListener>) -> Option<Listening> {
-    if given.is_empty() {
+fn adopt(given: Vec<TcpListener>, unix: Vec<UnixListener>) -> Option<Listening> {
+    if given.is_empty() && unix.is_empty() {
         return None;
     }
-    match Listening::adopt(given) {
+    // The file of a socket that a service manager opened is the manager's.
+    let owned = hot_swap::is_successor();
+    match Listening::adopt(given).and_then(|listening| listening.with_unix(unix, owned)) {
         Ok(listening) => {
             announce(&listening);
             Some(listening)
@@ -93,21 +107,21 @@ pub(crate) fn bind(sockets: &Sockets) -> Result<Listening, BindError> {
 }
 
 fn announce(listening: &Listening) {
-    let addresses: Vec<_> = listening.local_addrs().iter().map(ToString::to_string).collect();
     observe::emit(Listens {
-        addresses: &addresses.join(" and "),
+        addresses: &listening.addresses().join(" and "),
     });
 }
 
 impl Doors {
     /// Begins to accept.
     pub(crate) fn open(listening: Listening, sockets: Sockets, handler: Arc<dyn Handler>) -> Self {
-        let handles = handles_of(&listening);
+        let (handles, files) = (Handles::of(&listening), listening.files());
         let (stop, serving) = accept(listening, Arc::clone(&handler));
         Self {
             handler,
             sockets,
             handles,
+            files,
             stop,
             serving,
         }
@@ -128,7 +142,8 @@ impl Doors {
                 });
             }
         };
-        self.handles = handles_of(&listening);
+        self.handles = Handles::of(&listening);
+        self.files = listening.files();
         let (stop, serving) = accept(listening, Arc::clone(&self.handler));
         let old = std::mem::replace(&mut self.stop, stop);
         // Sources that came by the old sockets go on for as long as they like.
@@ -138,12 +153,15 @@ impl Doors {
     }
 
     /// The sockets, for a successor.
-    pub(crate) fn handles(&self) -> std::io::Result<Vec<TcpListener>> {
-        self.handles.iter().map(TcpListener::try_clone).collect()
+    pub(crate) fn handles(&self) -> std::io::Result<Vec<OwnedFd>> {
+        let tcp = self.handles.tcp.iter().map(|socket| socket.try_clone().map(OwnedFd::from));
+        let unix = self.handles.unix.iter().map(|socket| socket.try_clone().map(OwnedFd::from));
+        tcp.chain(unix).collect()
     }
 
     /// Leaves accepting to a successor; connections that are here stay.
     pub(crate) fn leave(self) {
+        self.files.leave();
         let _ = self.stop.send(Duration::MAX);
         self.serving.detach();
     }
@@ -156,9 +174,20 @@ impl Doors {
     }
 }
 
-fn handles_of(listening: &Listening) -> Vec<TcpListener> {
-    // Without them there is no hot swap, which is then said when somebody wants one.
-    listening.duplicates().unwrap_or_default()
+/// The same sockets once more.
+struct Handles {
+    tcp: Vec<TcpListener>,
+    unix: Vec<UnixListener>,
+}
+
+impl Handles {
+    fn of(listening: &Listening) -> Self {
+        // Without them there is no hot swap, which is then said when somebody wants one.
+        Self {
+            tcp: listening.duplicates().unwrap_or_default(),
+            unix: listening.unix_duplicates().unwrap_or_default(),
+        }
+    }
 }
 
 fn accept(

@@ -14,6 +14,7 @@ use front::{
 use http::Method;
 use icecast::Answer;
 use mount::Tuned;
+use observe::{Value, span::Span};
 
 use crate::{context::Context, ingest, listen, respond};
 
@@ -21,6 +22,10 @@ observe::event! {
     /// A ban at work.
     struct Dropped { ip: IpAddr }
     = Info "connection_dropped": "Dropping connection from banned IP at TCP level"
+
+    /// A request, before anything is done about it. The path alone: queries of old encoders hold passwords.
+    struct Received<'a> { method: &'a str, path: &'a str, ip: IpAddr }
+    = Debug "request_received": "Request"
 
     /// A proxy on this machine makes all clients look alike.
     struct ProxyHint {}
@@ -58,8 +63,16 @@ impl Handler for Switchboard {
     fn handle<'a>(&'a self, request: Request, exchange: Exchange) -> Handling<'a> {
         let context = &self.0;
         self.hint_at_proxy(&request);
+        observe::emit(Received {
+            method: request.method.as_str(),
+            path: request.path(),
+            ip: request.client,
+        });
         match request.route() {
-            Route::Source(mount) => Box::pin(ingest::publish(context, mount, request, exchange)),
+            Route::Source(mount) => {
+                let span = span_of_source(&mount, &request);
+                Box::pin(async move { span.within(ingest::publish(context, mount, request, exchange)).await })
+            }
             Route::SourceRefused(_) => Box::pin(respond::answer(exchange, Answer::reserved_path())),
             // Behind a proxy the ban could not be seen at the accept.
             _ if self.is_unwelcome(&request) => {
@@ -77,6 +90,16 @@ impl Handler for Switchboard {
             route => Box::pin(context.api.answer(route, request, exchange)),
         }
     }
+}
+
+/// The session of a source, from its request to its end.
+fn span_of_source(mount: &MountName, request: &Request) -> Span {
+    let fields = [
+        ("mount", Value::text(mount.as_str())),
+        ("ip", Value::text(&request.client.to_string())),
+        ("protocol", Value::text("icecast")),
+    ];
+    Span::start("source", fields)
 }
 
 impl Switchboard {

@@ -51,14 +51,13 @@ pub(crate) fn obstacle() -> Option<&'static str> {
 ///
 /// # Errors
 /// It could not be started, ended early or was not ready in time; it is gone then.
-pub(crate) fn start(http: Vec<TcpListener>, shoutcast: Vec<TcpListener>) -> io::Result<u32> {
+pub(crate) fn start(http: Vec<OwnedFd>, shoutcast: Vec<TcpListener>) -> io::Result<u32> {
     let sockets = http.len() + shoutcast.len();
     let of_shoutcast = shoutcast.len();
     let (mut ready, report) = io::pipe()?;
     let passed = http
         .into_iter()
-        .chain(shoutcast)
-        .map(OwnedFd::from)
+        .chain(shoutcast.into_iter().map(OwnedFd::from))
         .chain([OwnedFd::from(report)]);
     let mappings = passed
         .zip(FIRST..)

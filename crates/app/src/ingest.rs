@@ -20,7 +20,10 @@ use icecast::{
     source::{ReplyPlan, SourceMethod, SourceOffer},
 };
 use media::Format;
-use mount::{Claim, ClaimError, Intake, Offer, Owner, Protocol};
+use mount::{
+    Claim, ClaimError, Intake, Offer, Owner, Protocol,
+    metrics::{SOURCE_CONNECTS, SourceResult},
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     time::timeout,
@@ -78,6 +81,7 @@ pub(crate) async fn publish(
         SourceVerdict::Ok => {}
         SourceVerdict::Busy => return respond::answer(exchange, Answer::too_many_logins()).await,
         SourceVerdict::NoCredentials | SourceVerdict::LockedOut | SourceVerdict::Wrong => {
+            SOURCE_CONNECTS.of((Protocol::Icecast, SourceResult::Auth)).inc();
             return respond::answer(exchange, Answer::unauthorized_source()).await;
         }
     }

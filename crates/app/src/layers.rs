@@ -4,12 +4,12 @@ use std::{collections::BTreeMap, path::Path};
 
 /// From the bottom up. A crate may use those before it.
 const ORDER: &[&str] = &[
-    "observe", "config", "media", "ring", "fanout", "auth", "mount", "outbound", "icecast", "front", "relay",
-    "api", "tinyice", "bench",
+    "profile", "observe", "config", "media", "ring", "fanout", "auth", "mount", "outbound", "otlp", "icecast", "front", "relay",
+    "api", "diagnostics", "tinyice", "bench",
 ];
 
 /// Crates that stand apart: nothing of ours below them, or nothing of ours above them.
-const USE_NOTHING_OF_OURS: &[&str] = &["observe", "bench"];
+const USE_NOTHING_OF_OURS: &[&str] = &["profile", "bench"];
 
 /// Each crate of the workspace with the workspace crates that it is built with.
 fn dependencies() -> BTreeMap<String, Vec<String>> {

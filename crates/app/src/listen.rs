@@ -18,7 +18,10 @@ use icecast::{
 };
 use jiff::Timestamp;
 use media::Format;
-use mount::{Protocol, Settings, Stream, Tuned};
+use mount::{
+    Protocol, Settings, Stream, Tuned,
+    metrics::{LISTENER_CONNECTS, ListenerProtocol, ListenerResult},
+};
 
 use crate::{context::Context, respond};
 
@@ -47,15 +50,20 @@ pub(crate) async fn listen(
             mount: mount.as_str(),
             ip: request.client,
         });
+        count(ListenerResult::Loop);
         return respond::answer(exchange, relay::loop_detected()).await;
     }
     let (stream, primary) = match tune(context, &mount).await {
         Tuned::On { stream, primary } => (stream, primary),
-        Tuned::Disabled => return respond::answer(exchange, listener::forbidden()).await,
+        Tuned::Disabled => {
+            count(ListenerResult::Disabled);
+            return respond::answer(exchange, listener::forbidden()).await;
+        }
         Tuned::Off { known } => {
             if !known {
                 context.auth.miss(request.client, mount.as_str());
             }
+            count(ListenerResult::NotFound);
             return respond::answer(exchange, listener::not_found()).await;
         }
     };
@@ -84,7 +92,10 @@ pub(crate) async fn listen(
     let exempt = context.auth.gate().is_whitelisted(request.client);
     let entrance = match context.mounts.seat(&mount, &stream, request.client, exempt, now) {
         Ok(entrance) => entrance,
-        Err(_) => return respond::answer(exchange, listener::full()).await,
+        Err(_) => {
+            count(ListenerResult::Full);
+            return respond::answer(exchange, listener::full()).await;
+        }
     };
     let text = |name: header::HeaderName| icecast::text::header(&request.headers, name).unwrap_or_default();
     let entrance = entrance.with_agent(&text(header::USER_AGENT), &text(header::REFERER));
@@ -93,17 +104,24 @@ pub(crate) async fn listen(
         _ if metaint.is_some() => Interleave::icy(),
         _ => Interleave::Plain,
     };
-    let Ok(socket) = exchange.into_raw().stream.into_tcp() else {
-        return Outcome::taken();
-    };
-    match socket.into_std().and_then(Wire::plain) {
+    // Reading and writing are the same for both kinds of sockets; only a close look tells them apart.
+    let socket = exchange.into_raw().stream.into_fd().map(std::net::TcpStream::from);
+    match socket.and_then(Wire::plain) {
         Ok(wire) => context.mounts.enter(entrance, wire, head, interleave),
-        Err(error) => observe::emit(HandOverFailed {
-            mount: mount.as_str(),
-            error,
-        }),
+        Err(error) => {
+            count(ListenerResult::Error);
+            observe::emit(HandOverFailed {
+                mount: mount.as_str(),
+                error,
+            });
+        }
     }
     Outcome::taken()
+}
+
+/// Counts a request that came to nothing; those that listen are counted where they enter.
+fn count(result: ListenerResult) {
+    LISTENER_CONNECTS.of((ListenerProtocol::Http, result)).inc();
 }
 
 /// Finds the stream; gives a relay on demand the time to connect.

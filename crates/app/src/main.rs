@@ -22,8 +22,13 @@ mod settings;
 mod shoutcast;
 mod signals;
 mod station;
+mod telemetry;
 
 use std::process::ExitCode;
+
+/// Knows who allocated what is in use.
+#[global_allocator]
+static ALLOCATOR: profile::Allocator = profile::Allocator::new();
 
 fn main() -> ExitCode {
     let flags = match cli::run() {

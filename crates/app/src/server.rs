@@ -1,55 +1,36 @@
 //! The server from start to end: everything is made here, in order, and taken down in reverse.
 
+mod running;
+
 use std::{
     io::{self, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::PathBuf,
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::{Duration, Instant},
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 
-use api::{Api, Parts};
-use arc_swap::ArcSwap;
-use auth::{Auth, SetupToken};
+use auth::SetupToken;
 use config::{Config, FirstRunSecrets, LoadError, Loaded, Overrides};
-use fanout::{Departure, Fanout};
-use front::Listening;
-use jiff::Timestamp;
-use mount::{Delivery, Mounts, Stopped};
-use observe::{
-    Mutex,
-    log::{Format, LogHandle},
-    task,
-};
+use observe::log::{Format, LogHandle};
 use sd_notify::NotifyState;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 
+use self::running::{HasStopped, SHUTDOWN, Server, ShutdownFailed};
 use crate::{
     banner::{self, Occasion},
     calls,
-    configuration::{self, Administrator, ConfigWarning, Configuration},
-    context::Context,
+    configuration::{self, ConfigWarning},
     daemon,
     doors::{self, Doors},
     handler::Switchboard,
-    hot_swap::{self, SwapFailed, Swapped, Swapping},
+    hot_swap::{self, Swapped},
     logging,
     pid_file::{PidFile, PidFileError, PidKeeper},
-    service_manager, settings, shoutcast,
+    service_manager,
     signals::{Signal, Signals},
+    telemetry::Telemetry,
 };
-
-/// All of a shutdown takes at most this long.
-const SHUTDOWN: Duration = Duration::from_secs(10);
-
-/// What listeners are due gets this much of it.
-const LAST_BYTES: Duration = Duration::from_secs(3);
-
-/// A listener that takes nothing for this long is dropped.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 observe::event! {
     /// The server starts with a file that was there.
@@ -71,18 +52,6 @@ observe::event! {
     /// The beginning of the end.
     struct ShuttingDown<'a> { signal: &'a str }
     = Info "shutting_down": "Received {signal}, shutting down..."
-
-    /// Not everything ended in time.
-    struct ShutdownFailed<'a> { error: &'a str }
-    = Warn "shutdown_failed": "Graceful shutdown failed: {error}"
-
-    /// The end.
-    struct HasStopped {}
-    = Info "stopped": "TinyIce stopped"
-
-    /// One task or thread, on request.
-    struct TaskDump<'a> { task: &'a str }
-    = Info "task_dump": "{task}"
 
     /// Nothing can be done.
     struct Fatal<'a> { error: &'a str }
@@ -184,9 +153,8 @@ fn start_and_serve(mut invocation: Invocation) -> Result<u8, StartError> {
         }),
         Err(error) => observe::emit(OpenFilesFailed { error }),
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .thread_name("main")
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = observe::metrics::measure_polls(builder.enable_all().thread_name("main"))
         .build()
         .map_err(system("cannot start the runtime"))?;
     let start = Start {
@@ -298,6 +266,7 @@ async fn serve(start: Start) -> Result<u8, StartError> {
     let setup = setup_token(&config, &invocation)?;
     let (swap, mut swaps) = mpsc::channel(1);
     let server = Server::build(&invocation, loaded, Arc::clone(&setup), swap, log.clone())?;
+    let telemetry = Telemetry::start(&server.context, &server.fanout, &config);
     let (stop, stopped) = watch::channel(false);
     let (leave, left) = watch::channel(false);
     if hashed {
@@ -336,6 +305,8 @@ async fn serve(start: Start) -> Result<u8, StartError> {
                     pid_file.hand_over();
                     leave.send_replace(true);
                     doors.leave();
+                    // The successor waits for its turn at the internal port.
+                    telemetry.close();
                     drop(shoutcast_handles);
                     return server.drain(drain, stop, calls, signals).await;
                 }
@@ -347,6 +318,7 @@ async fn serve(start: Start) -> Result<u8, StartError> {
                 service_manager::tell_reloading();
                 if server.configuration.reload(&server.context) {
                     doors.follow(&server.context.config.load());
+                    telemetry.follow(&server.context);
                 }
                 server.reopen_logs();
                 service_manager::tell(&[NotifyState::Ready]);
@@ -378,6 +350,7 @@ async fn serve(start: Start) -> Result<u8, StartError> {
         });
     }
     observe::emit(HasStopped {});
+    telemetry.finish().await;
     server.context.log.load().flush(Duration::from_secs(2));
     Ok(0)
 }
@@ -428,221 +401,3 @@ fn keep_token(config: &Config, token: &str) {
     let _ = file.and_then(|mut file| writeln!(file, "{token}"));
 }
 
-/// What is told of listeners that delivery let go.
-enum Parting {
-    /// One of them left.
-    Listener(Departure),
-    /// Everything before this has been told.
-    All(oneshot::Sender<()>),
-}
-
-/// The parts of the running server.
-struct Server {
-    context: Arc<Context>,
-    configuration: Arc<Configuration>,
-    fanout: Arc<Fanout>,
-    partings: mpsc::UnboundedSender<Parting>,
-    departures: Mutex<Option<mpsc::UnboundedReceiver<Parting>>>,
-}
-
-impl Server {
-    fn build(
-        invocation: &Invocation,
-        loaded: Loaded,
-        setup: Arc<SetupToken>,
-        swap: mpsc::Sender<Duration>,
-        log: LogHandle,
-    ) -> Result<Self, StartError> {
-        let now = Instant::now();
-        let (configuration, config) = Configuration::new(loaded, invocation.overrides.clone());
-        let configuration = Arc::new(configuration);
-        let (partings, departures) = mpsc::unbounded_channel();
-        let left = partings.clone();
-        let fanout = Fanout::start(&fanout::Settings {
-            threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-            write_timeout: WRITE_TIMEOUT,
-            // The receiver is only gone when the process ends.
-            departures: Arc::new(move |departure| drop(left.send(Parting::Listener(departure)))),
-        })
-        .map_err(system("cannot start delivery"))?;
-        let fanout = Arc::new(fanout);
-        let delivery: Arc<dyn Delivery> = Arc::clone(&fanout) as Arc<dyn Delivery>;
-        let mounts = Mounts::new(delivery, settings::of_mounts(&config), now);
-        let config = Arc::new(config);
-        let auth = Auth::start(Arc::clone(&config)).map_err(system("cannot start password checks"))?;
-        let auth = Arc::new(auth);
-        let config = Arc::new(ArcSwap::new(config));
-        let context = Arc::new_cyclic(|weak: &Weak<Context>| Context {
-            config: Arc::clone(&config),
-            mounts: Arc::clone(&mounts),
-            auth: Arc::clone(&auth),
-            api: Api::new(Parts {
-                config: Arc::clone(&config),
-                mounts,
-                auth,
-                began: Timestamp::now(),
-                setup,
-                administer: Box::new(Administrator(Arc::clone(&configuration), Weak::clone(weak))),
-                ready: Box::new({
-                    let context = Weak::clone(weak);
-                    move || match context.upgrade() {
-                        Some(context) if !context.stopping.load(Ordering::Relaxed) => Ok(()),
-                        _ => Err("shutting down".to_owned()),
-                    }
-                }),
-            }),
-            reloaded: watch::Sender::new(0),
-            swap,
-            log: ArcSwap::from_pointee(log),
-            stopping: AtomicBool::new(false),
-            relays: relay::Board::default(),
-            instance: instance(),
-        });
-        Ok(Self {
-            context,
-            configuration,
-            fanout,
-            partings,
-            departures: Mutex::new("server.departures", Some(departures)),
-        })
-    }
-
-    /// Starts everything that runs beside the front.
-    fn spawn_tasks(&self, shoutcast_port: Option<Listening>, left: watch::Receiver<bool>) {
-        let mounts = &self.context.mounts;
-        task::spawn("mounts", (), Arc::clone(mounts).run()).detach();
-        if let Some(mut departures) = self.departures.lock().take() {
-            let mounts = Arc::clone(mounts);
-            task::spawn("departures", (), async move {
-                while let Some(parting) = departures.recv().await {
-                    match parting {
-                        Parting::Listener(departure) => mounts.left(&departure, Instant::now()),
-                        // Whoever asked may have lost patience.
-                        Parting::All(seen) => drop(seen.send(())),
-                    }
-                }
-            })
-            .detach();
-        }
-        let auth = Arc::clone(&self.context.auth);
-        task::spawn("lockout-sweep", (), async move {
-            loop {
-                tokio::time::sleep(Duration::from_secs(60)).await;
-                auth.sweep();
-            }
-        })
-        .detach();
-        if let Some(listening) = shoutcast_port {
-            shoutcast::serve(&self.context, listening, left);
-        }
-    }
-
-    fn reopen_logs(&self) {
-        self.context.log.load().reopen();
-    }
-
-    /// Writes down what every task and thread is doing, for a person who has nothing else.
-    fn dump(&self) {
-        for task in task::list() {
-            observe::emit(TaskDump {
-                task: &format!("{task:?}"),
-            });
-        }
-        for thread in observe::thread::list() {
-            observe::emit(TaskDump {
-                task: &format!("{thread:?}"),
-            });
-        }
-    }
-
-    /// Starts a successor. Gives its process id when it is ready.
-    async fn swap(&self, doors: &Doors, shoutcast: &[std::net::TcpListener]) -> Option<u32> {
-        observe::emit(Swapping {});
-        let handles = doors.handles().and_then(|http| {
-            let shoutcast = shoutcast
-                .iter()
-                .map(std::net::TcpListener::try_clone)
-                .collect::<io::Result<_>>()?;
-            Ok((http, shoutcast))
-        });
-        let started = match handles {
-            Ok((http, shoutcast)) => {
-                tokio::task::spawn_blocking(move || hot_swap::start(http, shoutcast)).await
-            }
-            Err(error) => Ok(Err(error)),
-        };
-        match started.unwrap_or_else(|error| Err(io::Error::other(error))) {
-            Ok(pid) => Some(pid),
-            Err(error) => {
-                observe::emit(SwapFailed {
-                    error: &error.to_string(),
-                });
-                None
-            }
-        }
-    }
-
-    /// Waits until nobody is here any more, or the time is up, or the operator says so, and ends.
-    async fn drain(
-        &self,
-        time: Duration,
-        stop: watch::Sender<bool>,
-        calls: task::TaskHandle<()>,
-        mut signals: Signals,
-    ) -> Result<u8, StartError> {
-        let empty = async {
-            loop {
-                let totals = self.context.mounts.totals();
-                if totals.listeners == 0 && totals.sources == 0 {
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis(200)).await;
-            }
-        };
-        tokio::select! {
-            () = empty => {}
-            () = tokio::time::sleep(time) => {}
-            _ = signals.next_end() => {}
-        }
-        self.context.stopping.store(true, Ordering::Relaxed);
-        if tokio::time::timeout(SHUTDOWN, self.shut_down(stop, None, calls))
-            .await
-            .is_err()
-        {
-            observe::emit(ShutdownFailed {
-                error: "connections were still open after 10 s",
-            });
-        }
-        observe::emit(HasStopped {});
-        self.context.log.load().flush(Duration::from_secs(2));
-        Ok(0)
-    }
-
-    /// Ends everything in order: no new connections, what listeners are due, sources, running requests.
-    async fn shut_down(&self, stop: watch::Sender<bool>, doors: Option<Doors>, calls: task::TaskHandle<()>) {
-        stop.send_replace(true);
-        let fanout = Arc::clone(&self.fanout);
-        let deadline = Instant::now() + LAST_BYTES;
-        // Before the sources end, so that listeners are told the true reason.
-        fanout.begin_finish(deadline);
-        let delivery = tokio::task::spawn_blocking(move || fanout.finish(deadline));
-        self.context.mounts.stop_all(Stopped::Shutdown);
-        let closed = async {
-            if let Some(doors) = doors {
-                doors.close(SHUTDOWN - LAST_BYTES).await;
-            }
-        };
-        // A panic in any of them has been reported where it happened.
-        let _ = tokio::join!(delivery, closed, calls);
-        let (all, seen) = oneshot::channel();
-        if self.partings.send(Parting::All(all)).is_ok() {
-            // An error means that the task which tells of listeners is gone, and with it what it had to tell.
-            let _ = seen.await;
-        }
-    }
-}
-
-/// Names this process to relays; it only has to differ from others.
-fn instance() -> String {
-    format!("{:016x}", fastrand::u64(..))
-}

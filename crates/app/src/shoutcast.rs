@@ -30,11 +30,11 @@ pub(crate) fn bind(config: &Config) -> Result<Option<Listening>, front::BindErro
         return Ok(None);
     };
     let port = shoutcast.port;
-    Listening::bind(&Sockets {
+    let sockets = Sockets {
         host: config.bind_host.clone(),
         port,
-    })
-    .map(Some)
+    };
+    Listening::bind(&sockets.without_unix()).map(Some)
 }
 
 observe::event! {

@@ -16,7 +16,9 @@ use observe::Mutex;
 
 use crate::credentials::Credentials;
 use crate::gate::Gate;
+use crate::locked_out::LockedOut;
 use crate::lockout::{FAILURES, Failure, Locked, Lockouts};
+use crate::metrics::{Attempted, Counts, FAILURES as FAILED};
 use crate::password::{Busy, PasswordCheck, PoolSettings, now};
 use crate::scan::Scans;
 use crate::source::source_hashes;
@@ -115,6 +117,8 @@ pub struct Auth {
     lockouts: Mutex<Lockouts>,
     /// Held for one look-up or one count.
     scans: Mutex<Scans>,
+    /// How many of either there are, for those who must not wait for the locks.
+    locked_out: [LockedOut; 2],
 }
 
 impl Auth {
@@ -131,12 +135,14 @@ impl Auth {
     /// # Errors
     /// The system gave no thread or no random bytes.
     pub fn with_pool(config: Arc<Config>, pool: PoolSettings) -> io::Result<Auth> {
+        let (lockouts, scans) = (Lockouts::default(), Scans::default());
         Ok(Auth {
+            locked_out: [lockouts.locked_out(), scans.locked_out()],
             gate: ArcSwap::from_pointee(Gate::new(&config)),
             config: ArcSwap::new(config),
             passwords: PasswordCheck::start(pool)?,
-            lockouts: Mutex::new("lockouts", Lockouts::default()),
-            scans: Mutex::new("scans", Scans::default()),
+            lockouts: Mutex::new("lockouts", lockouts),
+            scans: Mutex::new("scans", scans),
         })
     }
 
@@ -174,6 +180,7 @@ impl Auth {
         let attempt = Attempt {
             ip,
             user,
+            kind: Attempted::Source,
             mount: Some(mount),
             proto: protocol.field(),
         };
@@ -235,6 +242,10 @@ impl Auth {
         let attempt = Attempt {
             ip,
             user: user.unwrap_or("unknown"),
+            kind: match mount {
+                Some(_) => Attempted::Metadata,
+                None => Attempted::Admin,
+            },
             mount,
             proto: None,
         };
@@ -297,6 +308,7 @@ impl Auth {
             &Attempt {
                 ip,
                 user,
+                kind: Attempted::Other,
                 mount: None,
                 proto: None,
             },
@@ -315,6 +327,7 @@ impl Auth {
         let attempt = Attempt {
             ip,
             user: &account.name,
+            kind: Attempted::Metadata,
             mount: Some(mount),
             proto: None,
         };
@@ -367,6 +380,16 @@ impl Auth {
     /// Clients with missing paths on record, the most first.
     pub fn scanners(&self) -> Vec<Locked> {
         self.scans.lock().list(now())
+    }
+
+    /// What is in force, without waiting for anybody.
+    pub fn counts(&self) -> Counts {
+        let [lockouts, scanners] = self.locked_out.each_ref().map(LockedOut::count);
+        Counts {
+            lockouts,
+            scanners,
+            bans: self.config.load().banned_ips.len() as u64,
+        }
     }
 
     /// Forgets a client's failures; `false` if there were none.
@@ -437,6 +460,7 @@ impl Auth {
     /// Counts and writes one failure. An exempt client is written down but not counted.
     fn count(&self, attempt: &Attempt<'_>, reason: &str) -> Option<Failure> {
         attempt.write(reason);
+        FAILED.of(attempt.kind).inc();
         let ip = attempt.ip.to_canonical();
         if self.gate.load().is_whitelisted(ip) {
             return None;
@@ -466,6 +490,7 @@ impl Auth {
 struct Attempt<'a> {
     ip: IpAddr,
     user: &'a str,
+    kind: Attempted,
     mount: Option<&'a MountName>,
     proto: Option<&'static str>,
 }

@@ -6,7 +6,9 @@
 mod auth;
 mod credentials;
 mod gate;
+mod locked_out;
 mod lockout;
+pub mod metrics;
 mod password;
 mod scan;
 mod setup;

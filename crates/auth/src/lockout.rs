@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use crate::locked_out::{LockedOut, Lockout};
 use crate::table::Table;
 
 /// Failures that lock out.
@@ -42,28 +43,33 @@ pub struct Locked {
 #[derive(Debug)]
 pub struct Lockouts {
     clients: Table<Client>,
+    locked_out: LockedOut,
 }
 
 #[derive(Debug, Default)]
 struct Client {
     /// At most [`FAILURES`], oldest first.
     failures: Vec<Instant>,
-    until: Option<Instant>,
+    lockout: Option<Lockout>,
     noted: Option<Instant>,
 }
 
 impl Client {
+    fn until(&self) -> Option<Instant> {
+        self.lockout.as_ref().map(|lockout| lockout.until)
+    }
+
     fn locked_until(&self, now: Instant) -> Option<Instant> {
-        self.until.filter(|until| now < *until)
+        self.until().filter(|until| now < *until)
     }
 
     fn count(&self, now: Instant) -> usize {
-        match self.until {
+        match self.until() {
             Some(until) if now >= until => 0,
             _ => self
                 .failures
                 .iter()
-                .filter(|at| self.until.is_some() || is_fresh(**at, now))
+                .filter(|at| self.lockout.is_some() || is_fresh(**at, now))
                 .count(),
         }
     }
@@ -77,6 +83,7 @@ impl Default for Lockouts {
     fn default() -> Lockouts {
         Lockouts {
             clients: Table::new(CLIENTS),
+            locked_out: LockedOut::default(),
         }
     }
 }
@@ -90,10 +97,10 @@ impl Lockouts {
     /// Counts a failure.
     pub fn fail(&mut self, ip: IpAddr, now: Instant) -> Failure {
         let client = self.clients.touch(ip);
-        if client.until.is_some_and(|until| now >= until) {
+        if client.until().is_some_and(|until| now >= until) {
             *client = Client::default();
         }
-        let locked = client.until.is_some();
+        let locked = client.lockout.is_some();
         if !locked {
             client.failures.retain(|at| is_fresh(*at, now));
             client.failures.push(now);
@@ -102,7 +109,7 @@ impl Lockouts {
             return Failure::Counted(client.failures.len());
         }
         let until = now + WINDOW;
-        client.until = Some(until);
+        client.lockout = Some(self.locked_out.until(until));
         if locked {
             Failure::Renewed(until)
         } else {
@@ -149,7 +156,7 @@ impl Lockouts {
             .collect();
         let stale: Vec<_> = stale
             .into_iter()
-            .map(|(ip, client)| (ip, client.until.is_some()))
+            .map(|(ip, client)| (ip, client.lockout.is_some()))
             .collect();
         for (ip, _) in &stale {
             self.clients.remove(*ip);
@@ -159,6 +166,11 @@ impl Lockouts {
             .filter(|(_, locked)| *locked)
             .map(|(ip, _)| ip)
             .collect()
+    }
+
+    /// How many clients are locked out, counted without a look at them.
+    pub(crate) fn locked_out(&self) -> LockedOut {
+        self.locked_out.clone()
     }
 
     /// All clients with failures on record, the most failures first.
@@ -308,10 +320,46 @@ mod tests {
     }
 
     #[test]
+    fn lockouts_are_counted_whatever_becomes_of_them() {
+        let start = Instant::now();
+        let mut lockouts = Lockouts {
+            clients: Table::new(3),
+            ..Lockouts::default()
+        };
+        let locked_out = lockouts.locked_out();
+        let lock = |lockouts: &mut Lockouts, address: &str, now| {
+            for _ in 0..FAILURES {
+                lockouts.fail(ip(address), now);
+            }
+        };
+        for (address, expected) in [
+            ("192.0.2.1", 1),
+            ("192.0.2.2", 2),
+            ("192.0.2.2", 2),
+            ("192.0.2.3", 3),
+        ] {
+            lock(&mut lockouts, address, start);
+            assert_eq!(locked_out.count(), expected, "{address}");
+        }
+        // There is room for three: the first is forgotten when the fourth fails for the first time.
+        lockouts.fail(ip("192.0.2.4"), start);
+        assert_eq!(locked_out.count(), 2);
+        lockouts.clear(ip("192.0.2.2"));
+        assert_eq!(locked_out.count(), 1);
+        lockouts.sweep(start + WINDOW);
+        assert_eq!(locked_out.count(), 0);
+        // One that ran out is replaced by what the client does next.
+        lock(&mut lockouts, "192.0.2.5", start);
+        lockouts.fail(ip("192.0.2.5"), start + WINDOW);
+        assert_eq!(locked_out.count(), 0);
+    }
+
+    #[test]
     fn memory_is_bounded() {
         let start = Instant::now();
         let mut lockouts = Lockouts {
             clients: Table::new(100),
+            ..Lockouts::default()
         };
         for number in 0..1_000_u32 {
             lockouts.fail(std::net::Ipv4Addr::from_bits(number).into(), start);

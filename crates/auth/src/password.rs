@@ -12,8 +12,11 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use observe::Mutex;
+use observe::wait::{Kind, timed};
 use sha2::Sha256;
 use tokio::sync::oneshot;
+
+use crate::metrics::{CHECK_DURATION, CHECKS, Checked};
 
 /// bcrypt takes no more into account.
 const MAX_PASSWORD: usize = 72;
@@ -134,12 +137,30 @@ impl PasswordCheck {
     /// [`Busy`] when too many wait already.
     pub async fn find(&self, hashes: Vec<String>, password: &[u8]) -> Result<Option<usize>, Busy> {
         if password.len() > MAX_PASSWORD {
+            CHECKS.of(Checked::Wrong).inc();
             return Ok(None);
         }
         let known = |hash: &String| self.cache.contains(hash, password, now());
         if let Some(place) = hashes.iter().position(known) {
+            CHECKS.of(Checked::Cached).inc();
             return Ok(Some(place));
         }
+        let began = now();
+        let found = self.compute(hashes, password).await;
+        CHECKS
+            .of(match found {
+                Ok(Some(_)) => Checked::Matched,
+                Ok(None) => Checked::Wrong,
+                Err(Busy) => Checked::Busy,
+            })
+            .inc();
+        if found.is_ok() {
+            CHECK_DURATION.observe_duration(now().saturating_duration_since(began));
+        }
+        found
+    }
+
+    async fn compute(&self, hashes: Vec<String>, password: &[u8]) -> Result<Option<usize>, Busy> {
         let (reply, answer) = oneshot::channel();
         let job = Job::Verify {
             hashes: hashes.clone(),
@@ -149,7 +170,9 @@ impl PasswordCheck {
         };
         self.jobs.try_send(job).map_err(|_| Busy)?;
         // A worker that panicked has dropped the reply; the client may try again.
-        let place = answer.await.map_err(|_| Busy)?;
+        let place = timed(Kind::Semaphore, "auth.password", answer)
+            .await
+            .map_err(|_| Busy)?;
         if let Some(hash) = place.and_then(|place| hashes.get(place)) {
             self.cache.insert(hash, password, now());
         }
@@ -171,7 +194,9 @@ impl PasswordCheck {
             reply,
         };
         self.jobs.try_send(job).map_err(|_| HashError::Busy)?;
-        answer.await.map_err(|_| HashError::Busy)?
+        timed(Kind::Semaphore, "auth.password", answer)
+            .await
+            .map_err(|_| HashError::Busy)?
     }
 
     /// A hash that nothing matches, as costly as a real one: compare against it for accounts that do not exist.

@@ -7,6 +7,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use crate::locked_out::{LockedOut, Lockout};
 use crate::lockout::Locked;
 use crate::table::Table;
 
@@ -41,6 +42,7 @@ const HARMLESS_ENDINGS: &[&str] = &[
 #[derive(Debug)]
 pub struct Scans {
     clients: Table<Client>,
+    locked_out: LockedOut,
     /// Keyed afresh in each process, so that nobody can prepare paths that look alike.
     hasher: RandomState,
 }
@@ -49,12 +51,13 @@ pub struct Scans {
 struct Client {
     /// At most [`PATHS`]; a path and when it was last missed.
     paths: Vec<(u64, Instant)>,
-    until: Option<Instant>,
+    lockout: Option<Lockout>,
 }
 
 impl Client {
     fn locked_until(&self, now: Instant) -> Option<Instant> {
-        self.until.filter(|until| now < *until)
+        let until = self.lockout.as_ref().map(|lockout| lockout.until);
+        until.filter(|until| now < *until)
     }
 
     fn count(&self, now: Instant) -> usize {
@@ -73,6 +76,7 @@ impl Default for Scans {
     fn default() -> Scans {
         Scans {
             clients: Table::new(CLIENTS),
+            locked_out: LockedOut::default(),
             hasher: RandomState::new(),
         }
     }
@@ -97,7 +101,7 @@ impl Scans {
         if client.locked_until(now).is_some() {
             return None;
         }
-        client.until = None;
+        client.lockout = None;
         client
             .paths
             .retain(|(known, at)| is_fresh(*at, now) && *known != hash);
@@ -106,8 +110,9 @@ impl Scans {
             return None;
         }
         client.paths = Vec::new();
-        client.until = Some(now + LOCKOUT);
-        client.until
+        let until = now + LOCKOUT;
+        client.lockout = Some(self.locked_out.until(until));
+        Some(until)
     }
 
     /// When the client's lockout ends, if it has one.
@@ -123,7 +128,7 @@ impl Scans {
     /// Removes what has run out and names the clients whose lockout ended.
     pub fn sweep(&mut self, now: Instant) -> Vec<IpAddr> {
         let stale = self.clients.iter().filter(|(_, client)| client.count(now) == 0);
-        let stale: Vec<_> = stale.map(|(ip, client)| (ip, client.until.is_some())).collect();
+        let stale: Vec<_> = stale.map(|(ip, client)| (ip, client.lockout.is_some())).collect();
         for (ip, _) in &stale {
             self.clients.remove(*ip);
         }
@@ -132,6 +137,11 @@ impl Scans {
             .filter(|(_, locked)| *locked)
             .map(|(ip, _)| ip)
             .collect()
+    }
+
+    /// How many clients are locked out, counted without a look at them.
+    pub(crate) fn locked_out(&self) -> LockedOut {
+        self.locked_out.clone()
     }
 
     /// All clients that missed something lately, the most paths first.
@@ -229,7 +239,9 @@ mod tests {
         let mut scans = Scans::default();
         let lock =
             |scans: &mut Scans| (0..25).find_map(|number| scans.miss(ip(), &format!("/{number}"), start));
-        assert!(lock(&mut scans).is_some() && scans.clear(ip()));
+        let locked_out = scans.locked_out();
+        assert!(lock(&mut scans).is_some() && locked_out.count() == 1 && scans.clear(ip()));
+        assert_eq!(locked_out.count(), 0);
         assert_eq!(scans.locked_until(ip(), start), None);
         assert!(lock(&mut scans).is_some());
         assert_eq!(scans.sweep(start + 15 * MINUTE), [ip()]);

@@ -53,6 +53,8 @@ pub(crate) struct Demand {
 pub(crate) struct Server {
     /// Where it listens.
     pub(crate) address: SocketAddr,
+    /// Where its internal port is, if it has one.
+    pub(crate) internal: SocketAddr,
     child: Child,
     folder: Folder,
 }
@@ -75,12 +77,12 @@ impl Contender {
     /// Starts it and waits until its port is open.
     pub(crate) fn start(&self, demand: &Demand) -> Outcome<Server> {
         let folder = Folder::new()?;
-        let port = free_port()?;
+        let (port, internal) = (free_port()?, free_port()?);
         let mut user = AS_CALLER;
         let mut words: Vec<String> = Vec::new();
         match self {
             Contender::TinyIce { program, .. } => {
-                let file = folder.write("tinyice.json", &tinyice_config(demand, port, &folder.path))?;
+                let file = folder.write("tinyice.json", &tinyice_config(demand, port, internal, &folder.path))?;
                 let program = program
                     .canonicalize()
                     .map_err(|error| format!("{}: {error}", program.display()))?;
@@ -112,6 +114,7 @@ impl Contender {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let mut server = Server {
             address,
+            internal: SocketAddr::from((Ipv4Addr::LOCALHOST, internal)),
             child,
             folder,
         };
@@ -202,7 +205,7 @@ fn free_port() -> Outcome<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
-fn tinyice_config(demand: &Demand, port: u16, folder: &Path) -> String {
+fn tinyice_config(demand: &Demand, port: u16, internal: u16, folder: &Path) -> String {
     let mount = json!({ "password": PASSWORD_HASH, "burst_size": BURST });
     let mounts: Map<String, Value> = demand
         .mounts
@@ -224,7 +227,7 @@ fn tinyice_config(demand: &Demand, port: u16, folder: &Path) -> String {
         "admin_password": PASSWORD_HASH,
         "setup_complete": true,
         "directory_listing": false,
-        "metrics_listen": "",
+        "metrics_listen": format!("127.0.0.1:{internal}"),
         "geoip": { "enabled": false },
     });
     config.to_string()
@@ -285,7 +288,7 @@ mod tests {
 
     #[test]
     fn configurations_hold_what_the_load_needs() {
-        let text = tinyice_config(&demand(), 4000, Path::new("/tmp/x"));
+        let text = tinyice_config(&demand(), 4000, 4001, Path::new("/tmp/x"));
         let config: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(
             (&config["port"], &config["max_listeners"]),

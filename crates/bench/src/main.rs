@@ -25,6 +25,7 @@ mod round;
 mod scenario;
 mod source;
 mod table;
+mod watch;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -44,6 +45,8 @@ usage: bench COMMAND [--flag VALUE | --flag=VALUE | --switch]...
             --icecast PATH  --flush MS[,MS...] (extra floors)  --json FILE (every round)
   memory    memory of one server by number of listeners
             --listeners 1000,8000  --seconds 5  --server tinyice|icecast|floor  --tinyice PATH
+  watch     what scrapes and subscribers of the live feed cost one server
+            --mounts 1000  --scrapes 50  --subscribers 1000  --feed-mounts 10  --seconds 10  --tinyice PATH
   load      listeners against a running server
             --to HOST:PORT  --mount /bench  --mounts 1  --listeners 100  --rate 500  --seconds 10
             --bitrate 128  --icy SHARE  --slow SHARE  --dead SHARE  --sampled 200  --http10  --pid SERVER
@@ -78,6 +81,7 @@ fn run() -> Outcome<()> {
     match command.as_str() {
         "compare" => compare::run(&mut args),
         "memory" => memory::run(&mut args),
+        "watch" => watch::run(&mut args),
         "load" => load::run(&mut args),
         "source" => source::run(&mut args),
         "floor" => floor::run(&mut args),

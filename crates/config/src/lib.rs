@@ -11,10 +11,11 @@
 //! # Ok::<(), config::LoadError>(())
 //! ```
 //!
-//! Reading order: `json` (text to tree), `codec`, `collections`, `values` (tree to values), `record`
+//! Reading order: `json` (text to tree), `codec`, `collections`, `values`, `bind` (tree to values), `record`
 //! (objects), `records` and `settings` (the keys), `checks`, `migrations`, `load`, then `patch` and
 //! `store` for the way back.
 
+mod bind;
 mod checks;
 mod codec;
 mod collections;
@@ -33,6 +34,7 @@ mod settings;
 mod store;
 mod values;
 
+pub use bind::BindAddress;
 pub use checks::{FALLBACK_HOPS, FallbackWay, follow_fallbacks};
 pub use codec::{SetError, parse_bool};
 pub use first_run::{FirstRunError, FirstRunSecrets, first_run};

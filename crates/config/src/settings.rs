@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use serde_json::Value;
 
 use crate::{
+    bind::Bind,
     codec::{
         Checked, Codec, DEFAULT_LISTENERS, Flag, Hash, Limit, Listeners, Maybe, Port, Seconds, SetError,
         Text, one_of, whole,
@@ -36,8 +37,8 @@ const DAYS: std::ops::RangeInclusive<i64> = 0..=36_500;
 record! {
     /// Every key of the configuration file under its own name.
     Config requires [] {
-        /// Address to listen on; empty, `0.0.0.0` and `::` are all addresses. May be a comma list.
-        "bind_host" bind_host: String = "0.0.0.0".to_owned(), Text, always;
+        /// Address to listen on; empty, `0.0.0.0` and `::` are all addresses. May be a comma list, and `unix:/path`.
+        "bind_host" bind_host: String = "0.0.0.0".to_owned(), Bind, always;
         /// HTTP port.
         "port" port: u16 = 8000, Port, always;
         /// Public name.

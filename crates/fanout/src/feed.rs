@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use media::Format;
 use ring::Ring;
 
-use crate::Seating;
+use crate::{Delays, Seating};
 
 /// A live stream as delivery sees it: a ring and how its bytes must be treated.
 #[derive(Debug)]
@@ -61,6 +61,8 @@ pub struct FeedCounters {
     pub dropped: AtomicU64,
     /// Listeners that fell behind: each jump and each disconnection for slowness counts once.
     pub slow: AtomicU64,
+    /// Where the time of its frames went.
+    pub delays: Delays,
 }
 
 /// The mount that listeners asked for, whoever feeds them now.

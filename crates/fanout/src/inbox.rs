@@ -5,7 +5,8 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
+        mpsc::SyncSender,
     },
     time::Instant,
 };
@@ -13,7 +14,7 @@ use std::{
 use crossbeam_queue::SegQueue;
 use ring::Rung;
 
-use crate::{Admission, Home, Leave, Presence};
+use crate::{Admission, Home, Inspect, Leave, ListenerView, Presence, WorkerMeter};
 
 /// What a thread can be told.
 pub(crate) enum Command {
@@ -31,6 +32,12 @@ pub(crate) enum Command {
         whom: Arc<dyn Fn(&Presence) -> bool + Send + Sync>,
         leave: Leave,
     },
+    /// Tell what listeners look like from here.
+    Inspect {
+        worker: usize,
+        inspect: Inspect,
+        reply: SyncSender<Vec<ListenerView>>,
+    },
     /// Send what is due until then and end.
     Finish {
         deadline: Instant,
@@ -44,8 +51,8 @@ pub(crate) struct Inbox {
     waker: mio::Waker,
     /// Whether the thread sleeps without knowing when to look at `news` again.
     naps: AtomicBool,
-    /// Listeners now; what admission balances by.
-    pub(crate) listeners: AtomicUsize,
+    /// How the thread is doing.
+    pub(crate) meter: Arc<WorkerMeter>,
 }
 
 impl Inbox {
@@ -55,7 +62,7 @@ impl Inbox {
             news: SegQueue::new(),
             waker,
             naps: AtomicBool::new(false),
-            listeners: AtomicUsize::new(0),
+            meter: Arc::new(WorkerMeter::new()),
         }
     }
 

@@ -13,17 +13,23 @@
 
 mod feed;
 mod inbox;
+mod inspect;
+mod meter;
 mod pace;
 mod position;
 mod presence;
 mod seat;
+mod tcp_info;
 mod threads;
 mod wire;
 mod worker;
 
 pub use feed::{Feed, FeedCounters, Home, Otherwise, Routing};
+pub use inspect::{Inspect, Inspection, ListenerView};
+pub use meter::{Delays, WorkerMeter};
 pub use position::Interleave;
 pub use presence::{Departure, Leave, Presence};
 pub use seat::{Full, Seat, Seating};
+pub use tcp_info::TcpInfo;
 pub use threads::{Admission, Fanout, Settings};
 pub use wire::Wire;

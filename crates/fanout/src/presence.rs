@@ -88,39 +88,23 @@ impl Presence {
     }
 }
 
-/// Why a listener is gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Leave {
-    /// It hung up.
-    Client,
-    /// It could not keep up.
-    Slow,
-    /// An administrator closed it.
-    Kicked,
-    /// The server ends.
-    Shutdown,
-    /// Nothing was left to feed it.
-    SourceGone,
-    /// The mount it was moved to has no place for it.
-    Full,
-    /// The socket failed.
-    Error,
-}
-
-impl Leave {
-    /// Label for logs and metrics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Client => "client",
-            Self::Slow => "slow",
-            Self::Kicked => "kicked",
-            Self::Shutdown => "shutdown",
-            Self::SourceGone => "source_gone",
-            Self::Full => "full",
-            Self::Error => "error",
-        }
+observe::label! {
+    /// Why a listener is gone.
+    pub enum Leave {
+        /// It hung up.
+        Client = "client",
+        /// It could not keep up.
+        Slow = "slow",
+        /// An administrator closed it.
+        Kicked = "kicked",
+        /// The server ends.
+        Shutdown = "shutdown",
+        /// Nothing was left to feed it.
+        SourceGone = "source_gone",
+        /// The mount it was moved to has no place for it.
+        Full = "full",
+        /// The socket failed.
+        Error = "error",
     }
 }
 

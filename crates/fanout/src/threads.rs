@@ -10,13 +10,16 @@ use std::{
 };
 
 use bytes::Bytes;
-use observe::{Mutex, thread::ThreadHandle};
+use observe::{Mutex, thread::ThreadHandle, watchdog};
 
 use crate::{
-    Departure, Feed, Home, Interleave, Leave, Presence, Seat, Wire,
+    Departure, Feed, Home, Interleave, Leave, Presence, Seat, Wire, WorkerMeter,
     inbox::{Command, Inbox},
     worker::Worker,
 };
+
+/// A round of a delivery thread that takes longer is a fault.
+const STUCK: Duration = Duration::from_secs(5);
 
 /// How delivery is set up.
 pub struct Settings {
@@ -64,10 +67,11 @@ impl Fanout {
     pub fn start(settings: &Settings) -> io::Result<Self> {
         let mut inboxes = Vec::new();
         let mut threads = Vec::new();
-        for _ in 0..settings.threads.max(1) {
+        for number in 0..settings.threads.max(1) {
             let (worker, inbox) = Worker::new(settings.write_timeout, Arc::clone(&settings.departures))?;
             inboxes.push(inbox);
-            threads.push(observe::thread::spawn("fanout", move || worker.run())?);
+            let pulse = watchdog::pulse("fanout", format!("delivery thread {number}"), STUCK);
+            threads.push(observe::thread::spawn("fanout", move || worker.run(&pulse))?);
         }
         Ok(Self {
             inboxes,
@@ -84,10 +88,10 @@ impl Fanout {
         let least = self
             .inboxes
             .iter()
-            .min_by_key(|inbox| inbox.listeners.load(Ordering::Relaxed));
+            .min_by_key(|inbox| inbox.meter.listeners());
         if let Some(inbox) = least {
             // Counted here already, so that a flood of joins is spread before the threads see it.
-            inbox.listeners.fetch_add(1, Ordering::Relaxed);
+            inbox.meter.listeners.fetch_add(1, Ordering::Relaxed);
             inbox.post(Command::Admit(Box::new(admission)));
         }
     }
@@ -120,8 +124,31 @@ impl Fanout {
     pub fn listeners(&self) -> Vec<usize> {
         self.inboxes
             .iter()
-            .map(|inbox| inbox.listeners.load(Ordering::Relaxed))
+            .map(|inbox| inbox.meter.listeners())
             .collect()
+    }
+
+    /// How each thread is doing.
+    pub fn meters(&self) -> impl Iterator<Item = &Arc<WorkerMeter>> {
+        self.inboxes.iter().map(|inbox| &inbox.meter)
+    }
+
+    /// Threads that have ended although nobody asked them to. Empty while the answer would have to be waited for.
+    #[must_use]
+    pub fn ended_early(&self) -> Vec<usize> {
+        if !self.accepts.load(Ordering::Acquire) {
+            return Vec::new();
+        }
+        let threads = self.threads.try_lock();
+        let threads = threads.iter().flat_map(|threads| threads.iter().enumerate());
+        threads
+            .filter(|(_, thread)| thread.is_finished())
+            .map(|(number, _)| number)
+            .collect()
+    }
+
+    pub(crate) fn inboxes(&self) -> &[Arc<Inbox>] {
+        &self.inboxes
     }
 
     /// Lets nobody in any more, and has the threads end once they have sent what is due, at the latest at

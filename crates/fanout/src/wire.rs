@@ -3,9 +3,11 @@
 //! The seam for encryption: a variant with a cipher takes plain bytes in `send` and answers how many it took,
 //! like a socket. Nothing else in this crate knows what is behind it.
 
-use std::{io, net::TcpStream};
+use std::{io, net::TcpStream, os::fd::AsFd as _};
 
 use mio::{Interest, Registry, Token};
+
+use crate::tcp_info::{self, TcpInfo};
 
 /// A non-blocking byte sink.
 #[derive(Debug)]
@@ -55,6 +57,13 @@ impl Wire {
                 }
                 Ok(true)
             }
+        }
+    }
+
+    /// What the kernel knows of the connection.
+    pub(crate) fn tcp_info(&self) -> Option<TcpInfo> {
+        match self {
+            Self::Plain(stream) => tcp_info::read(stream.as_fd()),
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Contract: the loop never blocks except in `poll`, and never longer than its next duty.
 
-mod listener;
+pub(crate) mod listener;
 mod membership;
 mod send;
 
@@ -14,6 +14,7 @@ use std::{
 };
 
 use mio::{Events, Poll, Token};
+use observe::watchdog::Pulse;
 use ring::{Bell, Chunk};
 use slab::Slab;
 
@@ -21,7 +22,7 @@ use self::listener::Listener;
 use crate::{
     Departure, Feed, Home, Leave,
     inbox::{Command, Inbox},
-    pace,
+    meter, pace,
 };
 
 const WAKER: Token = Token(usize::MAX);
@@ -96,15 +97,17 @@ impl Worker {
         Ok((worker, inbox))
     }
 
-    pub(crate) fn run(mut self) {
+    pub(crate) fn run(mut self, pulse: &Pulse) {
         let mut events = Events::with_capacity(1_024);
         let mut next_flush = Instant::now();
+        let (mut round, mut worked) = (next_flush, false);
         let mut next_housekeeping = Instant::now() + HOUSEKEEPING;
         loop {
             let now = Instant::now();
             if now >= next_flush {
                 let flushed = self.flush_news(now);
                 if flushed {
+                    worked = true;
                     next_flush = Instant::now() + self.interval();
                 }
             }
@@ -114,6 +117,9 @@ impl Worker {
             }
             if self.is_finished(now) {
                 return;
+            }
+            if worked {
+                self.inbox.meter.cycle.observe_duration(meter::since(round));
             }
             let wait = if self.inbox.is_waiting() || !self.unfinished.is_empty() {
                 Duration::ZERO
@@ -130,6 +136,7 @@ impl Worker {
                     Duration::ZERO
                 }
             };
+            pulse.rest();
             match self.poll.poll(&mut events, Some(wait)) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => {
                     // Without a poller there is nothing left to do well; the next round tries again.
@@ -137,8 +144,11 @@ impl Worker {
                 }
                 _ => {}
             }
+            pulse.beat();
             self.inbox.wake_up();
             let now = Instant::now();
+            round = now;
+            worked = !self.unfinished.is_empty() || events.iter().any(|event| event.token() != WAKER);
             for event in &events {
                 if event.token() != WAKER {
                     self.attend(event, now);
@@ -149,6 +159,7 @@ impl Worker {
             }
             for _ in 0..COMMANDS_AT_ONCE {
                 let Some(command) = self.inbox.take() else { break };
+                worked = true;
                 self.obey(command, now);
             }
         }
@@ -180,6 +191,14 @@ impl Worker {
                 for key in keys {
                     self.remove(key, leave);
                 }
+            }
+            Command::Inspect {
+                worker,
+                inspect,
+                reply,
+            } => {
+                // Whoever asked may have lost patience.
+                let _ = reply.try_send(self.inspect(worker, &inspect, now));
             }
             Command::Finish { deadline } => {
                 self.finishing = Some(self.finishing.map_or(deadline, |earlier| earlier.min(deadline)));
@@ -229,9 +248,11 @@ impl Worker {
 
     fn keep_house(&mut self, now: Instant) {
         let mut gone = Vec::new();
+        let mut catching_up = 0;
         for (key, listener) in &self.listeners {
             let members = listener.feed.and_then(|id| self.feeds.get(&id));
             listener.publish(members.map(|members| members.feed.ring.head()));
+            catching_up += u64::from(members.is_some_and(|members| listener.position.seq < members.edge));
             let leave = if let Some((leave, deadline)) = listener.closing
                 && now >= deadline
             {
@@ -253,9 +274,23 @@ impl Worker {
             };
             gone.push((key, leave));
         }
+        self.inbox.meter.catching_up.store(catching_up, Ordering::Relaxed);
+        self.inbox.meter.interval.set(self.interval().as_secs_f64());
         for (key, leave) in gone {
             self.remove(key, leave);
         }
+    }
+
+    pub(crate) fn listeners(&self) -> impl Iterator<Item = (usize, &Listener)> {
+        self.listeners.iter()
+    }
+
+    pub(crate) fn listener(&self, key: usize) -> Option<&Listener> {
+        self.listeners.get(key)
+    }
+
+    pub(crate) fn ring_of(&self, feed: u64) -> Option<&ring::Ring> {
+        self.feeds.get(&feed).map(|members| &*members.feed.ring)
     }
 
     fn keys(&self) -> Vec<usize> {

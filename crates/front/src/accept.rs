@@ -5,20 +5,23 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use observe::Mutex;
+use observe::span::Span;
+use observe::{Mutex, Value};
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use crate::connection::{Closing, Ends, Phase, converse};
 use crate::limits::Limits;
-use crate::{Exchange, Listening, Outcome, Request};
+use crate::metrics::{ACCEPT_ERRORS, REJECTED, Rejection};
+use crate::unix::SocketFile;
+use crate::{Exchange, Listening, Outcome, Request, Stream};
 
 /// A handler at work.
 pub type Handling<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
@@ -63,6 +66,8 @@ observe::event! {
 const LOG_EVERY: Duration = Duration::from_secs(1);
 /// How long accepting pauses when the process or the system is out of something.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Both ends of a connection by a Unix socket: a client on this machine, or the proxy that speaks for others.
+const LOCAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 80);
 /// When a silent peer is asked whether it is still there.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
@@ -86,12 +91,24 @@ pub async fn serve(
         closing,
         running,
     });
-    for socket in listening.into_sockets() {
-        let socket = TcpListener::from_std(socket)?;
-        let address = socket.local_addr()?.to_string();
+    let (ports, unix) = listening.into_all();
+    let mut entrances = Vec::new();
+    for socket in ports {
+        let address = socket.local_addr()?;
+        entrances.push((
+            address.to_string(),
+            Entrance::Port(TcpListener::from_std(socket)?),
+        ));
+    }
+    for socket in unix {
+        let address = socket.address();
+        let listener = UnixListener::from_std(socket.listener)?;
+        entrances.push((address, Entrance::Unix(listener, socket.file)));
+    }
+    for (address, entrance) in entrances {
         let door = Arc::clone(&door);
         observe::task::spawn("front-accept", &address.clone(), async move {
-            accept(&door, socket, &address).await
+            accept(&door, entrance, &address).await
         })
         .detach();
     }
@@ -117,18 +134,42 @@ struct Door {
     running: mpsc::Sender<Infallible>,
 }
 
-async fn accept(door: &Door, socket: TcpListener, address: &str) {
+/// A socket on which connections arrive.
+enum Entrance {
+    Port(TcpListener),
+    /// With its file, which goes when nobody accepts any more.
+    Unix(
+        UnixListener,
+        #[expect(dead_code, reason = "it is only held")] Option<Arc<SocketFile>>,
+    ),
+}
+
+impl Entrance {
+    /// The next connection and who is at its other end.
+    async fn next(&self) -> io::Result<(Stream, IpAddr)> {
+        match self {
+            Self::Port(socket) => {
+                let (stream, peer) = socket.accept().await?;
+                Ok((stream.into(), peer.ip().to_canonical()))
+            }
+            Self::Unix(socket, _) => Ok((socket.accept().await?.0.into(), LOCAL.ip())),
+        }
+    }
+}
+
+async fn accept(door: &Door, entrance: Entrance, address: &str) {
     let mut closing = door.closing.clone();
     loop {
         let accepted = tokio::select! {
-            accepted = socket.accept() => accepted,
+            accepted = entrance.next() => accepted,
             () = closing.reached(Phase::Draining) => return,
         };
         match accepted {
-            Ok((stream, peer)) => admit(door, stream, peer.ip().to_canonical()),
+            Ok((stream, peer)) => admit(door, stream, peer),
             // The client gave up between the kernel's accept and ours.
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
+                ACCEPT_ERRORS.inc();
                 observe::emit_limited(LOG_EVERY, AcceptFailed { address, error });
                 sleep(PAUSE).await;
             }
@@ -144,36 +185,50 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-fn admit(door: &Door, stream: TcpStream, ip: IpAddr) {
+fn admit(door: &Door, stream: Stream, ip: IpAddr) {
     if !door.handler.admit(ip) {
+        REJECTED.of(Rejection::Banned).inc();
         return;
     }
     let limit = door.handler.connection_limit(ip);
     let Some(seat) = Census::seat(&door.census, ip, limit) else {
+        REJECTED.of(Rejection::Full).inc();
         observe::emit_limited(LOG_EVERY, TooManyConnections { ip, limit });
         return;
     };
-    // Either address is unknown only when the client has already gone.
-    let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else {
-        return;
-    };
-    // Both options are matters of comfort; a socket without them works.
-    let _ = stream.set_nodelay(true);
-    let _ = SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE));
-    let ends = Ends {
-        peer,
-        local,
-        secure: false,
-    };
+    // An address is unknown only when the client has already gone.
+    let Some(ends) = ends(&stream) else { return };
     let (handler, limits) = (Arc::clone(&door.handler), Arc::clone(&door.limits));
     let (closing, running) = (door.closing.clone(), door.running.clone());
     // Boxed, so that the layers around a task do not each reserve its size: most connections wait most of their time.
-    let connection = Box::pin(converse(stream.into(), ends, handler, limits, closing));
-    observe::task::spawn("connection", ip.to_string(), async move {
+    let connection = Box::pin(converse(stream, ends, handler, limits, closing));
+    // Its id is on every line that this connection causes.
+    let span = Span::start("connection", [("ip", Value::text(&ip.to_string()))]);
+    observe::task::spawn_in(&span, "connection", ip.to_string(), async move {
         let _held = (seat, running);
         connection.await;
     })
     .detach();
+}
+
+/// Both ends of a connection, whose socket gets its options.
+fn ends(stream: &Stream) -> Option<Ends> {
+    let Some(socket) = stream.tcp() else {
+        return Some(Ends {
+            peer: LOCAL,
+            local: LOCAL,
+            secure: false,
+        });
+    };
+    let (peer, local) = (socket.peer_addr().ok()?, socket.local_addr().ok()?);
+    // Both options are matters of comfort; a socket without them works.
+    let _ = socket.set_nodelay(true);
+    let _ = SockRef::from(socket).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE));
+    Some(Ends {
+        peer,
+        local,
+        secure: false,
+    })
 }
 
 /// How many connections each address has, as far as it is limited.
@@ -213,8 +268,9 @@ impl Drop for Seat {
     }
 }
 
-/// One client has a whole /64 of IPv6 addresses.
-fn household(ip: IpAddr) -> IpAddr {
+/// By what clients are counted: one client has a whole /64 of IPv6 addresses.
+#[must_use]
+pub fn household(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64))),
         ip => ip,

@@ -14,11 +14,12 @@ use http::header::{CONNECTION, HeaderValue};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use crate::accept::Handler;
+use crate::accept::{Handler, Handling};
 use crate::answer::{head_bytes, text};
 use crate::exchange::{After, Exchange, Wants};
-use crate::head::{Head, HeadLimits, Parsed, Version, blank_lines, end_of_head, parse};
+use crate::head::{Head, HeadError, HeadLimits, Parsed, Version, blank_lines, end_of_head, parse};
 use crate::limits::Limits;
+use crate::metrics::{Presence, REJECTED, Rejection};
 use crate::wire::Wire;
 use crate::{Request, Stream};
 
@@ -87,6 +88,7 @@ pub async fn converse(
     limits: Arc<Limits>,
     closing: Closing,
 ) {
+    let _present = Presence::new();
     let mut ended = closing.clone();
     tokio::select! {
         () = talk(stream, ends, handler, limits, closing) => {}
@@ -111,19 +113,39 @@ async fn talk(
             Ok(head) => head,
             Err(End::Gone) => return,
             Err(End::Silent) => return Box::pin(wire.finish(limits.drain_time)).await,
-            Err(End::Refused(status, why)) => return Box::pin(refuse(wire, status, why, &limits)).await,
+            Err(End::Refused(refusal)) => return Box::pin(refuse(wire, refusal, &limits)).await,
         };
-        let wants = Wants {
-            keep_alive: head.wants_keep_alive(),
-            a_continue: head.expects_continue(),
-        };
-        let request = Request::new(*head, &ends, id, &*handler);
-        let exchange = Exchange::new(wire, &request, wants, &limits, &closing);
-        match handler.handle(request, exchange).await.0 {
+        let handling = begin(head, wire, (&ends, id), &*handler, &limits, &closing);
+        match handling.await.0 {
             After::Next(next) => wire = next,
             After::Over => return,
         }
         patience = limits.idle_time;
+    }
+}
+
+/// Gives a request to its handler. Not async, so that the connection's task has no space for any of this.
+fn begin<'a>(
+    head: Box<Head>,
+    wire: Wire,
+    (ends, id): (&Ends, u64),
+    handler: &'a dyn Handler,
+    limits: &Arc<Limits>,
+    closing: &Closing,
+) -> Handling<'a> {
+    let wants = Wants {
+        keep_alive: head.wants_keep_alive(),
+        a_continue: head.expects_continue(),
+    };
+    let request = Request::new(*head, ends, id, handler);
+    let exchange = Exchange::new(wire, &request, wants, limits, closing);
+    match exchange.span() {
+        Some(span) => {
+            // A handler may do some of its work before it gives its future away.
+            let handling = span.run(|| handler.handle(request, exchange));
+            Box::pin(async move { span.within(handling).await })
+        }
+        None => handler.handle(request, exchange),
     }
 }
 
@@ -134,7 +156,24 @@ enum End {
     /// The client said nothing for too long, or the front shuts down.
     Silent,
     /// What it said cannot be served.
-    Refused(StatusCode, String),
+    Refused(Refusal),
+}
+
+/// The answer to what is not a request.
+struct Refusal {
+    status: StatusCode,
+    text: String,
+    reason: Rejection,
+}
+
+impl From<HeadError> for Refusal {
+    fn from(error: HeadError) -> Self {
+        Self {
+            status: error.status(),
+            text: error.to_string(),
+            reason: error.into(),
+        }
+    }
 }
 
 /// Reads up to the end of the next head. `patience` is for its first byte.
@@ -170,7 +209,7 @@ async fn read_head(
                         return Ok(head);
                     }
                     Ok(Parsed::Partial) => {}
-                    Err(error) => return Err(End::Refused(error.status(), error.to_string())),
+                    Err(error) => return Err(End::Refused(error.into())),
                 }
             }
             seen = wire.buffer.len();
@@ -188,8 +227,11 @@ async fn read_head(
             Ok(Ok(0)) if !begun && !closing.is_open() => return Err(End::Silent),
             Ok(_) => return Err(End::Gone),
             Err(_) if begun => {
-                let why = "Request header took too long".to_owned();
-                return Err(End::Refused(StatusCode::REQUEST_TIMEOUT, why));
+                return Err(End::Refused(Refusal {
+                    status: StatusCode::REQUEST_TIMEOUT,
+                    text: "Request header took too long".to_owned(),
+                    reason: Rejection::Timeout,
+                }));
             }
             Err(_) => return Err(End::Silent),
         }
@@ -197,9 +239,15 @@ async fn read_head(
 }
 
 /// Answers what is not a request, and closes.
-async fn refuse(mut wire: Wire, status: StatusCode, why: String, limits: &Limits) {
+async fn refuse(mut wire: Wire, refusal: Refusal, limits: &Limits) {
+    let Refusal {
+        status,
+        text: body,
+        reason,
+    } = refusal;
+    REJECTED.of(reason).inc();
     let (mut parts, _) = text(status, "").into_parts();
-    let body = why.into_bytes();
+    let body = body.into_bytes();
     parts
         .headers
         .insert(http::header::CONTENT_LENGTH, body.len().into());

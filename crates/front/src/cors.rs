@@ -10,8 +10,10 @@ use http::header::{
 /// Which group of public routes a preflight is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Preflight {
-    /// Mounts, playlists, HLS, posters, status, events.
+    /// Mounts, playlists, HLS, posters, status.
     Playback,
+    /// The public event feed, which scripts also read by other means than a browser's `EventSource`.
+    Events,
     /// WHEP and WHIP endpoints and sessions.
     WebRtc,
 }
@@ -37,6 +39,10 @@ pub fn preflight(kind: Preflight, headers: &mut HeaderMap) {
             "GET, HEAD, OPTIONS",
             "Icy-MetaData, Range, If-Range, Content-Type, Authorization",
         ),
+        Preflight::Events => (
+            "GET, HEAD, OPTIONS",
+            "Icy-MetaData, Range, If-Range, Content-Type, Authorization, Cache-Control, Last-Event-ID",
+        ),
         Preflight::WebRtc => (
             "GET, HEAD, OPTIONS, POST, DELETE, PATCH",
             "Icy-MetaData, Range, If-Range, Content-Type, Authorization, If-Match",
@@ -55,6 +61,7 @@ mod tests {
     fn preflights_allow_in_band_metadata() {
         for (kind, methods) in [
             (Preflight::Playback, "GET, HEAD, OPTIONS"),
+            (Preflight::Events, "GET, HEAD, OPTIONS"),
             (Preflight::WebRtc, "GET, HEAD, OPTIONS, POST, DELETE, PATCH"),
         ] {
             let mut headers = HeaderMap::new();

@@ -10,8 +10,12 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use http::Response;
+use http::header::CONTENT_TYPE;
+use http::{Response, StatusCode};
 use http_body::Body;
+use observe::span::Span;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use socket2::SockRef;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -21,6 +25,7 @@ use crate::connection::Closing;
 use crate::framing::{Decoder, Framing};
 use crate::head::Version;
 use crate::limits::Limits;
+use crate::metrics::Tally;
 use crate::wire::Wire;
 use crate::{Request, Stream};
 
@@ -81,6 +86,7 @@ struct Reply {
     unframed: bool,
     limits: Arc<Limits>,
     closing: Closing,
+    tally: Tally,
 }
 
 impl Exchange {
@@ -101,8 +107,14 @@ impl Exchange {
                 unframed: request.is_source() && request.framing == Framing::Absent,
                 limits: Arc::clone(limits),
                 closing: closing.clone(),
+                tally: Tally::new(request),
             },
         }
+    }
+
+    /// The request's span, for those requests that have one.
+    pub(crate) fn span(&self) -> Option<Span> {
+        self.reply.tally.span()
     }
 
     /// Sets how long the body may take; ordinary requests need not.
@@ -114,6 +126,18 @@ impl Exchange {
     #[must_use]
     pub fn closing(&self) -> Closing {
         self.reply.closing.clone()
+    }
+
+    /// Keeps at most so many bytes of the answer waiting in the system for a client that does not read: the rest
+    /// waits in the body, which can still think better of it. For feeds, whose old news nobody wants.
+    pub fn limit_unsent(&self, bytes: u32) {
+        if let Some(socket) = self.incoming.wire.stream.tcp() {
+            // Without the option the client gets older news before the newest; nothing is wrong with them.
+            #[cfg(any(target_os = "linux", target_os = "android"))]
+            let _ = SockRef::from(socket).set_tcp_notsent_lowat(bytes);
+            #[cfg(not(any(target_os = "linux", target_os = "android")))]
+            let _ = (socket, bytes);
+        }
     }
 
     /// The next bytes of the request body without its framing; nothing at its end. The first call sends `100 Continue`
@@ -161,9 +185,10 @@ impl Exchange {
         )
     }
 
-    /// Takes the connection over. Meant for exchanges whose body has not been touched.
+    /// Takes the connection over. Meant for exchanges whose body has not been touched, to be answered with 200.
     #[must_use]
-    pub fn into_raw(self) -> Raw {
+    pub fn into_raw(mut self) -> Raw {
+        self.reply.tally.begin(StatusCode::OK);
         let Wire { stream, buffer } = self.incoming.wire;
         Raw {
             stream,
@@ -216,9 +241,11 @@ impl Responder {
 
 async fn answer<B: Body<Data = Bytes>>(
     mut incoming: Incoming,
-    reply: Reply,
+    mut reply: Reply,
     mut response: Response<B>,
 ) -> Outcome {
+    reply.tally.begin(response.status());
+    let is_open_ended = is_event_stream(&response);
     let limits = &*reply.limits;
     let unread = !incoming.decoder.is_finished();
     let keep_alive = reply.keep_alive
@@ -235,7 +262,8 @@ async fn answer<B: Body<Data = Bytes>>(
     let (parts, body) = response.into_parts();
     let head = head_bytes(reply.version, parts.status, &parts.headers);
     match write(&mut incoming.wire, head, body, ending, limits).await {
-        Ok(()) => {}
+        Ok(()) if is_open_ended => {}
+        Ok(()) => reply.tally.finish(),
         Err(_) => return Outcome::closed(),
     }
     if keep_alive && (!unread || incoming.drain(limits).await) {
@@ -248,6 +276,14 @@ async fn answer<B: Body<Data = Bytes>>(
         incoming.wire.linger(limits.drain_bytes, limits.drain_time).await;
     }
     Outcome::closed()
+}
+
+/// Whether the answer goes on until its reader leaves.
+fn is_event_stream<B>(response: &Response<B>) -> bool {
+    response
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"))
 }
 
 /// Writes head and body. An error means that the client cannot tell where the answer ends.

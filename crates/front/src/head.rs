@@ -7,7 +7,9 @@
 //! ASCII in target and values, control characters in values (they become spaces), folded values, and header lines
 //! whose name no other program would accept (they are dropped). It ends at the fields of `STRICT`.
 
-use http::header::{CONNECTION, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue};
+use http::header::{
+    AUTHORIZATION, CONNECTION, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION,
+};
 use http::{Method, StatusCode};
 
 use crate::Target;
@@ -245,7 +247,9 @@ fn parse_fields(lines: &[&[u8]]) -> Result<HeaderMap, HeadError> {
         let field = HeaderName::from_bytes(name.trim_ascii())
             .ok()
             .zip(HeaderValue::from_bytes(value.trim_ascii()).ok());
-        if let Some((name, value)) = field {
+        if let Some((name, mut value)) = field {
+            // Then no debug print of a request shows it.
+            value.set_sensitive(matches!(name, AUTHORIZATION | PROXY_AUTHORIZATION | COOKIE));
             headers.append(name, value);
         }
     }

@@ -244,6 +244,27 @@ mod tests {
     }
 
     #[test]
+    fn secrets_are_not_printed() {
+        let lines =
+            "Authorization: Basic c2VjcmV0\r\nCookie: session=secret\r\nProxy-Authorization: secret\r\n";
+        let bytes = format!("GET /admin.cgi?pass=secret HTTP/1.1\r\n{lines}\r\n");
+        let limits = HeadLimits {
+            bytes: 9000,
+            lines: 100,
+        };
+        let Ok(Parsed::Complete { head, .. }) = parse(bytes.as_bytes(), limits) else {
+            panic!("a head");
+        };
+        assert_eq!(head.headers["authorization"], "Basic c2VjcmV0");
+        let printed = format!("{head:?} {:?}", request("203.0.113.1:5", false, lines));
+        assert!(printed.contains("/admin.cgi"), "{printed}");
+        assert!(
+            !printed.contains("secret") && !printed.contains("c2VjcmV0"),
+            "{printed}"
+        );
+    }
+
+    #[test]
     fn header_text_is_utf_8_or_latin_1() {
         let request = request("203.0.113.1:5", false, "Ice-Name: Ünï\r\n");
         assert_eq!(request.header_text("ice-name").as_deref(), Some("Ünï"));

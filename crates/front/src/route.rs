@@ -359,9 +359,13 @@ fn own(method: &Method, path: &str) -> Option<Route> {
 
 fn public_document(method: &Method, registered: Registered) -> Route {
     if method == Method::OPTIONS {
+        let kind = match registered {
+            Registered::Events => Preflight::Events,
+            _ => Preflight::Playback,
+        };
         return Route::Options(Options {
             allow: ALLOW_READ,
-            preflight: Some(Preflight::Playback),
+            preflight: Some(kind),
         });
     }
     Route::Reserved(registered)

@@ -5,32 +5,61 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs as _};
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+use config::BindAddress;
+
 use crate::Stream;
+use crate::unix::{SocketFiles, UnixSocket};
 
 /// Connections that the kernel keeps for us until they are accepted.
-const BACKLOG: i32 = 4096;
+pub(crate) const BACKLOG: i32 = 4096;
 /// How often a port is chosen anew when only one family has it free.
 const PORT_TRIES: usize = 16;
 
 /// Where to listen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sockets {
-    /// Addresses or host names, separated by commas. Empty, `0.0.0.0`, `::` and `*` mean every address of both
-    /// families; anything else is that one address.
+    /// Addresses, host names or `unix:/path`, separated by commas. Empty, `0.0.0.0`, `::` and `*` mean every address
+    /// of both families; anything else is that one address.
     pub host: String,
     /// The port; 0 lets the system choose one, the same for both families.
     pub port: u16,
+}
+
+impl Sockets {
+    /// The same without Unix sockets, for a protocol on a port of its own. Where nothing else is named this is the
+    /// loopback address: who listens on a Unix socket alone wants no open port.
+    #[must_use]
+    pub fn without_unix(self) -> Self {
+        let is_unix = |host: &str| host.trim_start().starts_with("unix:");
+        if !self.host.split(',').any(is_unix) {
+            return self;
+        }
+        let hosts: Vec<&str> = self
+            .host
+            .split(',')
+            .filter(|host| !is_unix(host) && !host.trim().is_empty())
+            .collect();
+        let host = if hosts.is_empty() {
+            Ipv4Addr::LOCALHOST.to_string()
+        } else {
+            hosts.join(",")
+        };
+        Self { host, ..self }
+    }
 }
 
 /// Listening sockets that accept nothing yet: connections wait in the kernel.
 #[derive(Debug)]
 pub struct Listening {
     sockets: Vec<TcpListener>,
+    unix: Vec<UnixSocket>,
     skipped: Vec<Skipped>,
 }
 
@@ -51,6 +80,9 @@ pub enum BindError {
     /// Another program, or another instance of this one, has the port.
     #[error("{0} is already in use: stop the other program or choose another port")]
     InUse(SocketAddr),
+    /// Another program, or another instance of this one, listens on the Unix socket.
+    #[error("unix:{} is already in use: stop the other program or choose another path", .0.display())]
+    SocketInUse(PathBuf),
     /// A configured address cannot be used.
     #[error("Could not listen on {address}: {error}")]
     Failed {
@@ -71,15 +103,23 @@ impl Listening {
     /// # Errors
     /// See [`BindError`]. That one of both families is missing is no error, see [`Listening::skipped`].
     pub fn bind(settings: &Sockets) -> Result<Self, BindError> {
-        let wanted = wanted(settings)?;
+        let (wanted, paths) = wanted(settings)?;
+        let mut listening = Self::bind_ports(&wanted, settings.port, paths.is_empty())?;
+        for path in paths {
+            listening.unix.push(UnixSocket::open(&path)?);
+        }
+        Ok(listening)
+    }
+
+    fn bind_ports(wanted: &[Wanted], port: u16, required: bool) -> Result<Self, BindError> {
         for _ in 1..PORT_TRIES {
-            match Self::open_all(&wanted, settings.port) {
+            match Self::open_all(wanted, port, required) {
                 // The port that the system chose for the first address is not free for another: choose again.
-                Err(BindError::InUse(_)) if settings.port == 0 => {}
+                Err(BindError::InUse(_)) if port == 0 => {}
                 result => return result,
             }
         }
-        Self::open_all(&wanted, settings.port)
+        Self::open_all(wanted, port, required)
     }
 
     /// Takes over sockets that are listening already: from a service manager, or from a predecessor.
@@ -92,11 +132,31 @@ impl Listening {
         }
         Ok(Self {
             sockets,
+            unix: Vec::new(),
             skipped: Vec::new(),
         })
     }
 
-    /// The addresses that are served, with their real ports.
+    /// Takes over Unix sockets too. `owned` says whether their files are removed at the end: those of a predecessor
+    /// are, those of a service manager are its own business.
+    ///
+    /// # Errors
+    /// They cannot be made non-blocking, or the file of an owned one is gone.
+    pub fn with_unix(mut self, sockets: Vec<UnixListener>, owned: bool) -> io::Result<Self> {
+        for socket in sockets {
+            self.unix.push(UnixSocket::adopt(socket, owned)?);
+        }
+        Ok(self)
+    }
+
+    /// Everything that is served, for people: `127.0.0.1:8000`, `unix:/path`.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<String> {
+        let ports = self.local_addrs().into_iter().map(|address| address.to_string());
+        ports.chain(self.unix.iter().map(UnixSocket::address)).collect()
+    }
+
+    /// The internet addresses that are served, with their real ports.
     #[must_use]
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
         self.sockets
@@ -119,18 +179,42 @@ impl Listening {
         self.sockets.iter().map(TcpListener::try_clone).collect()
     }
 
-    /// The sockets, for whoever accepts something else than HTTP on them.
+    /// The same of the Unix sockets.
+    ///
+    /// # Errors
+    /// The process has no descriptor left.
+    pub fn unix_duplicates(&self) -> io::Result<Vec<UnixListener>> {
+        self.unix
+            .iter()
+            .map(|socket| socket.listener.try_clone())
+            .collect()
+    }
+
+    /// The files of the Unix sockets. They are removed when [`crate::serve`] stops accepting, unless they are left to a
+    /// successor before that.
+    #[must_use]
+    pub fn files(&self) -> SocketFiles {
+        SocketFiles::of(&self.unix)
+    }
+
+    pub(crate) fn into_all(self) -> (Vec<TcpListener>, Vec<UnixSocket>) {
+        (self.sockets, self.unix)
+    }
+
+    /// The sockets, for whoever accepts something else than HTTP on them. Unix sockets are closed: see
+    /// [`Sockets::without_unix`].
     #[must_use]
     pub fn into_sockets(self) -> Vec<TcpListener> {
         self.sockets
     }
 
-    fn open_all(wanted: &[Wanted], mut port: u16) -> Result<Self, BindError> {
+    fn open_all(wanted: &[Wanted], mut port: u16, required: bool) -> Result<Self, BindError> {
         let mut listening = Self {
             sockets: Vec::new(),
+            unix: Vec::new(),
             skipped: Vec::new(),
         };
-        for &Wanted { ip, required } in wanted {
+        for &Wanted { ip, named } in wanted {
             let address = SocketAddr::new(ip, port);
             match open(address).and_then(|socket| Ok((socket.local_addr()?.port(), socket))) {
                 Ok((given, socket)) => {
@@ -140,7 +224,7 @@ impl Listening {
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                     return Err(BindError::InUse(address));
                 }
-                Err(error) if required => {
+                Err(error) if named => {
                     return Err(BindError::Failed {
                         address: address.to_string(),
                         error,
@@ -149,7 +233,7 @@ impl Listening {
                 Err(error) => listening.skipped.push(Skipped { address, error }),
             }
         }
-        if listening.sockets.is_empty() {
+        if required && listening.sockets.is_empty() {
             Err(BindError::NoneLeft(port))
         } else {
             Ok(listening)
@@ -161,45 +245,44 @@ impl Listening {
 #[derive(Debug)]
 struct Wanted {
     ip: IpAddr,
-    /// It was named; without it the server is not what was configured.
-    required: bool,
+    /// Without it the server is not what was configured.
+    named: bool,
 }
 
-fn wanted(settings: &Sockets) -> Result<Vec<Wanted>, BindError> {
-    let named: Vec<&str> = settings
-        .host
-        .split(',')
-        .map(str::trim)
-        .filter(|host| !host.is_empty())
-        .collect();
-    if named.is_empty() || named.iter().any(|host| is_everywhere(host)) {
-        return Ok([
+/// The internet addresses and the paths of Unix sockets.
+fn wanted(settings: &Sockets) -> Result<(Vec<Wanted>, Vec<PathBuf>), BindError> {
+    let failed = |address: String, error| BindError::Failed { address, error };
+    let places = BindAddress::parse_list(&settings.host).map_err(|fix| {
+        failed(
+            settings.host.clone(),
+            io::Error::new(io::ErrorKind::InvalidInput, fix),
+        )
+    })?;
+    let everywhere = places.contains(&BindAddress::Everywhere);
+    let (mut wanted, mut paths) = (Vec::new(), Vec::new());
+    if everywhere {
+        let both = [
             IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        ]
-        .map(|ip| Wanted { ip, required: false })
-        .into());
+        ];
+        wanted.extend(both.map(|ip| Wanted { ip, named: false }));
     }
-    let resolve = |host: &str| match resolve(host) {
-        Ok(ip) => Ok(Wanted { ip, required: true }),
-        Err(error) => Err(BindError::Failed {
-            address: format!("{host}:{}", settings.port),
-            error,
-        }),
-    };
-    named.into_iter().map(resolve).collect()
-}
-
-fn is_everywhere(host: &str) -> bool {
-    matches!(host, "0.0.0.0" | "::" | "[::]" | "*")
+    for place in places {
+        match place {
+            BindAddress::Unix(path) => paths.push(path),
+            BindAddress::Host(host) if !everywhere => {
+                let ip =
+                    resolve(&host).map_err(|error| failed(format!("{host}:{}", settings.port), error))?;
+                wanted.push(Wanted { ip, named: true });
+            }
+            BindAddress::Host(_) | BindAddress::Everywhere => {}
+        }
+    }
+    Ok((wanted, paths))
 }
 
 fn resolve(host: &str) -> io::Result<IpAddr> {
-    let bare = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'))
-        .unwrap_or(host);
-    if let Ok(ip) = bare.parse::<IpAddr>() {
+    if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok(ip);
     }
     let nothing = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
@@ -340,6 +423,39 @@ mod tests {
             "{error}"
         );
         assert!(matches!(bind("no such host!", 0), Err(BindError::Failed { .. })));
+    }
+
+    #[test]
+    fn protocols_with_a_port_of_their_own_do_without_unix_sockets() {
+        for (host, expected) in [
+            ("0.0.0.0", "0.0.0.0"),
+            ("", ""),
+            ("127.0.0.1,unix:/x", "127.0.0.1"),
+            (" unix:/x , ::1", " ::1"),
+            ("unix:/x", "127.0.0.1"),
+            ("unix:/x,", "127.0.0.1"),
+        ] {
+            let sockets = Sockets {
+                host: host.to_owned(),
+                port: 8001,
+            };
+            assert_eq!(sockets.without_unix().host, expected, "{host}");
+        }
+    }
+
+    #[test]
+    fn ports_and_unix_sockets_listen_together() {
+        let path = std::env::temp_dir().join(format!("front-together-{}.sock", std::process::id()));
+        let unix = format!("unix:{}", path.display());
+        let both = bind(&format!("127.0.0.1, {unix}"), 0).expect("a free port and path");
+        let port = both.local_addrs()[0].port();
+        assert_eq!(both.addresses(), [format!("127.0.0.1:{port}"), unix.clone()]);
+        assert_eq!(both.unix_duplicates().expect("a descriptor").len(), 1);
+        drop(both);
+        let alone = bind(&unix, 0).expect("the path is free again");
+        assert_eq!(alone.addresses(), [unix]);
+        assert!(alone.local_addrs().is_empty());
+        assert!(matches!(bind("unix:relative", 0), Err(BindError::Failed { .. })));
     }
 
     #[test]

@@ -4,13 +4,14 @@
 
 use std::fmt;
 use std::io::{self, IoSlice};
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
-/// Anything that can stand in for a socket: a TLS session, a Unix socket, a pipe in a test.
+/// Anything that can stand in for a socket: a TLS session, a pipe in a test.
 pub trait Duplex: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Duplex for T {}
@@ -19,6 +20,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Duplex for T {}
 pub enum Stream {
     /// A bare TCP socket, which may leave the runtime ([`Stream::into_tcp`]).
     Plain(TcpStream),
+    /// A bare Unix socket, which may leave the runtime too ([`Stream::into_fd`]).
+    Unix(UnixStream),
     /// Anything else.
     Erased(Box<dyn Duplex>),
 }
@@ -29,14 +32,27 @@ impl Stream {
         Self::Erased(Box::new(duplex))
     }
 
-    /// The bare socket, for delivery outside the runtime.
+    /// The bare TCP socket, for delivery outside the runtime.
     ///
     /// # Errors
-    /// Gives the stream back when there is a cipher (or anything else) between it and the socket.
+    /// Gives the stream back when it is not one.
     pub fn into_tcp(self) -> Result<TcpStream, Self> {
         match self {
             Self::Plain(socket) => Ok(socket),
-            erased @ Self::Erased(_) => Err(erased),
+            other @ (Self::Unix(_) | Self::Erased(_)) => Err(other),
+        }
+    }
+
+    /// The bare socket of either kind, non-blocking, for delivery outside the runtime.
+    ///
+    /// # Errors
+    /// `Unsupported` when there is a cipher (or anything else) between the stream and the socket; otherwise the runtime
+    /// could not let go of the socket. The connection is closed.
+    pub fn into_fd(self) -> io::Result<OwnedFd> {
+        match self {
+            Self::Plain(socket) => Ok(socket.into_std()?.into()),
+            Self::Unix(socket) => Ok(socket.into_std()?.into()),
+            Self::Erased(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -45,13 +61,14 @@ impl Stream {
     pub fn tcp(&self) -> Option<&TcpStream> {
         match self {
             Self::Plain(socket) => Some(socket),
-            Self::Erased(_) => None,
+            Self::Unix(_) | Self::Erased(_) => None,
         }
     }
 
     fn inner(&mut self) -> Pin<&mut dyn Duplex> {
         match self {
             Self::Plain(socket) => Pin::new(socket),
+            Self::Unix(socket) => Pin::new(socket),
             Self::Erased(duplex) => Pin::new(&mut **duplex),
         }
     }
@@ -63,10 +80,17 @@ impl From<TcpStream> for Stream {
     }
 }
 
+impl From<UnixStream> for Stream {
+    fn from(socket: UnixStream) -> Self {
+        Self::Unix(socket)
+    }
+}
+
 impl fmt::Debug for Stream {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Plain(socket) => socket.fmt(out),
+            Self::Unix(socket) => socket.fmt(out),
             Self::Erased(_) => out.write_str("Erased"),
         }
     }
@@ -98,6 +122,7 @@ impl AsyncWrite for Stream {
     fn is_write_vectored(&self) -> bool {
         match self {
             Self::Plain(socket) => socket.is_write_vectored(),
+            Self::Unix(socket) => socket.is_write_vectored(),
             Self::Erased(duplex) => duplex.is_write_vectored(),
         }
     }

@@ -3,16 +3,26 @@
 //! Contract: the path is percent-decoded exactly once, here; what was not UTF-8 shows as U+FFFD, which no mount
 //! name may contain, so such a path is served to nobody and published by nobody.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use percent_encoding::percent_decode;
 
-/// A request target, taken apart.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A request target, taken apart. Its query, which may hold a password, is not in its debug print.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Target {
     raw: Vec<u8>,
     path: String,
     query: Option<String>,
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let query = self.query.as_ref().map(|_| "…");
+        out.debug_struct("Target")
+            .field("path", &self.path)
+            .field("query", &query)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Bytes that clients send bare although a URI must escape them, and that the `http` crate would refuse or cut at.

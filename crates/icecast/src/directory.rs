@@ -177,9 +177,7 @@ impl Report {
 
     /// The directory answered. Gives its message when that is worth a line in the log.
     pub fn answered(&mut self, now: Instant, status: StatusCode, headers: &HeaderMap) -> Option<String> {
-        let accepted_status = matches!(status, StatusCode::OK | StatusCode::CREATED);
-        let success =
-            accepted_status && text::header(headers, "ypresponse").is_some_and(|response| response == "1");
+        let success = is_success(status, headers);
         let seconds = |name: &str| text::header(headers, name)?.parse().ok().map(Duration::from_secs);
         let asked = seconds("touchfreq").map(|every| every.clamp(TOUCH_MIN, TOUCH_MAX));
         match std::mem::replace(&mut self.state, State::Finished) {
@@ -247,6 +245,13 @@ pub enum NotPublic {
     /// The name or address is only known here.
     #[error("\"hostname\" or \"base_url\" is only reachable locally; directories cannot list it")]
     Local,
+}
+
+/// Whether a directory accepted what it was told.
+#[must_use]
+pub fn is_success(status: StatusCode, headers: &HeaderMap) -> bool {
+    let accepted = matches!(status, StatusCode::OK | StatusCode::CREATED);
+    accepted && text::header(headers, "ypresponse").is_some_and(|response| response == "1")
 }
 
 /// Whether others could play a stream at this address.

@@ -12,7 +12,11 @@ use media::{Format, TrackTitle, Unit};
 use ring::{Entry, Preamble, Writer};
 use tokio::sync::Notify;
 
-use crate::{Mounts, Stream, Title, events, state::Mount};
+use crate::{
+    Mounts, Stream, Title, events,
+    metrics::{IntakeMeter, SOURCE_DISCONNECTS, SourceEnd},
+    state::Mount,
+};
 
 /// Why a claim must be given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -75,6 +79,10 @@ pub struct Claim {
     meter: Meter,
     began: Instant,
     bytes_in: u64,
+    /// When frames came last.
+    last: Option<Instant>,
+    /// How long the first byte of what comes next was held by the framing.
+    held: Duration,
     /// Told by whoever ends the claim; `None` means that its owner was dropped without a word.
     reason: Option<&'static str>,
 }
@@ -98,6 +106,8 @@ impl Claim {
             meter,
             began: now,
             bytes_in: 0,
+            last: None,
+            held: Duration::ZERO,
             reason: None,
         }
     }
@@ -120,6 +130,21 @@ impl Claim {
         self.stream.count_in(bytes as u64);
     }
 
+    /// What the mount counts of its sources' bytes.
+    pub(crate) fn intake(&self) -> &IntakeMeter {
+        &self.mount.intake
+    }
+
+    /// How long what was just read took to get through the framing.
+    pub(crate) fn count_ingest(&self, took: Duration) {
+        self.mount.counters.delays.ingest.observe_duration(took);
+    }
+
+    /// The first byte of the next unit was held for this long until the unit was whole.
+    pub(crate) fn set_held(&mut self, held: Duration) {
+        self.held = held;
+    }
+
     /// Sends one unit to the mount.
     pub fn push(&mut self, unit: Unit, now: Instant) {
         let Some(writer) = self.writer.as_mut() else {
@@ -131,6 +156,14 @@ impl Claim {
         }
         match unit {
             Unit::Frames(frames) => {
+                self.mount.counters.delays.framing.observe_duration(self.held);
+                match self.last.replace(now) {
+                    // Frames of one read belong together.
+                    Some(last) if last != now => {
+                        self.mount.intake.gaps.observe_duration(now.saturating_duration_since(last));
+                    }
+                    _ => {}
+                }
                 self.meter.count(frames.bytes.len(), frames.duration, now);
                 if let Some(kbits) = self.meter.kbits(now) {
                     self.stream.set_measured_kbits(kbits);
@@ -140,6 +173,7 @@ impl Claim {
                         bytes: frames.bytes,
                         sync: frames.sync,
                         duration: frames.duration,
+                        held: self.held,
                     },
                     now,
                 );
@@ -222,6 +256,7 @@ impl Drop for Claim {
         let stopped = self.stop.reason();
         let reason = stopped.map(Stopped::as_str).or(self.reason).unwrap_or("aborted");
         let now = Instant::now();
+        SOURCE_DISCONNECTS.of(SourceEnd::of(reason)).inc();
         observe::emit(events::SourceDisconnected {
             mount: self.stream.mount().as_str(),
             bytes_in: self.bytes_in,

@@ -3,7 +3,10 @@
 //! Contract: bytes without transport framing in, units in the mount's ring out. Nothing is held back longer
 //! than it takes to recognise the format or to complete a frame.
 
-use std::{num::NonZeroUsize, time::Instant};
+use std::{
+    num::NonZeroUsize,
+    time::{Duration, Instant},
+};
 
 use media::{
     Format, Framer, SNIFF_BYTES, Sniff, Unit,
@@ -20,6 +23,10 @@ pub struct Intake {
     deinterleaver: Option<Deinterleaver>,
     framing: Framing,
     units: Vec<Unit>,
+    /// When the oldest byte was read that the framing still holds.
+    held_since: Option<Instant>,
+    /// What the framer has counted and the mount knows already.
+    counted: (u64, u64),
     /// Whether the source said what it sends; a wrong label is worth a warning, a missing one is not.
     labelled: bool,
 }
@@ -40,6 +47,8 @@ impl Intake {
             deinterleaver: interval.map(Deinterleaver::new),
             framing: Framing::Sniffing(Vec::new()),
             units: Vec::new(),
+            held_since: None,
+            counted: (0, 0),
             labelled,
         }
     }
@@ -54,7 +63,8 @@ impl Intake {
     pub fn push(&mut self, bytes: &[u8], now: Instant) {
         self.claim.count(bytes.len());
         let Some(mut deinterleaver) = self.deinterleaver.take() else {
-            return self.media(bytes, now);
+            self.media(bytes, now);
+            return self.measure(now);
         };
         deinterleaver.push(bytes, |piece| match piece {
             Piece::Audio(audio) => self.media(audio, now),
@@ -69,6 +79,24 @@ impl Intake {
             }
         });
         self.deinterleaver = Some(deinterleaver);
+        self.measure(now);
+    }
+
+    /// Tells the mount what the framing counted.
+    fn measure(&mut self, now: Instant) {
+        if !observe::ENABLED {
+            return;
+        }
+        self.claim.count_ingest(now.elapsed());
+        if let Framing::Known(framer) = &self.framing {
+            let counted = (framer.resyncs(), framer.bad_bytes());
+            if counted != self.counted {
+                let intake = self.claim.intake();
+                intake.resyncs.add(counted.0.saturating_sub(self.counted.0));
+                intake.bad_bytes.add(counted.1.saturating_sub(self.counted.1));
+                self.counted = counted;
+            }
+        }
     }
 
     /// The source ended: complete frames that are still held go out, and the mount is given up.
@@ -118,8 +146,18 @@ impl Intake {
     }
 
     fn deliver(&mut self, now: Instant) {
+        if self.units.is_empty() {
+            self.held_since.get_or_insert(now);
+            return;
+        }
+        // Only the first unit can hold bytes of earlier reads.
+        let held = self.held_since.take().map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        self.claim.set_held(held);
         for unit in self.units.drain(..) {
             self.claim.push(unit, now);
+            self.claim.set_held(Duration::ZERO);
         }
+        // A read rarely ends with a frame, so the next frame most likely begins with bytes of this one.
+        self.held_since = Some(now);
     }
 }

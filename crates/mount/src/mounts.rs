@@ -22,6 +22,7 @@ use crate::{
     claim::Stop,
     events, fallback, health,
     listeners::Listeners,
+    metrics::{SOURCE_CONNECTS, SourceResult},
     state::{Mount, Source},
     stream::Beginning,
 };
@@ -87,10 +88,12 @@ pub struct Mounts {
     delivery: Arc<dyn Delivery>,
     settings: ArcSwap<Settings>,
     mounts: RwLock<HashMap<MountName, Arc<Mount>>>,
+    /// The same, for readers that must not wait.
+    pub(crate) listed: ArcSwap<Listed>,
     /// Held while routings are worked out, so that an older view never overwrites a newer one.
     routing: Mutex<()>,
     listeners: Listeners,
-    seating: Arc<Seating>,
+    pub(crate) seating: Arc<Seating>,
     next_id: AtomicU64,
     next_health_check: Mutex<Instant>,
     wake: Notify,
@@ -98,7 +101,15 @@ pub struct Mounts {
     demand: Mutex<HashSet<MountName>>,
     source_connections: AtomicU64,
     relay_connections: AtomicU64,
-    forgotten: Mutex<Totals>,
+}
+
+/// All mounts at one moment.
+#[derive(Debug, Default)]
+pub(crate) struct Listed {
+    /// By name.
+    pub(crate) mounts: Vec<Arc<Mount>>,
+    /// What mounts had counted that are forgotten.
+    pub(crate) forgotten: Totals,
 }
 
 impl Mounts {
@@ -106,10 +117,12 @@ impl Mounts {
     #[must_use]
     pub fn new(delivery: Arc<dyn Delivery>, settings: Settings, now: Instant) -> Arc<Self> {
         let seating = Seating::new(settings.max_listeners);
-        Arc::new(Self {
+        let known = settings.known.clone();
+        let mounts = Arc::new(Self {
             delivery,
             settings: ArcSwap::from_pointee(settings),
             mounts: RwLock::new("mounts.registry", HashMap::new()),
+            listed: ArcSwap::default(),
             routing: Mutex::new("mounts.routing", ()),
             listeners: Listeners::new(),
             seating,
@@ -120,8 +133,9 @@ impl Mounts {
             demand: Mutex::new("mounts.demand", HashSet::new()),
             source_connections: AtomicU64::new(0),
             relay_connections: AtomicU64::new(0),
-            forgotten: Mutex::new("mounts.forgotten", Totals::default()),
-        })
+        });
+        mounts.remember(&known);
+        mounts
     }
 
     /// The settings in force.
@@ -133,6 +147,7 @@ impl Mounts {
     /// Applies new settings to everything that is live, without disturbing what did not change.
     pub fn apply(&self, settings: Settings, now: Instant) {
         self.seating.set_limit(settings.max_listeners);
+        self.remember(&settings.known);
         let settings = Arc::new(settings);
         self.settings.store(Arc::clone(&settings));
         for mount in self.all() {
@@ -167,6 +182,23 @@ impl Mounts {
     /// # Errors
     /// [`ClaimError`] says what to answer.
     pub fn claim(
+        self: &Arc<Self>,
+        name: &MountName,
+        offer: Offer,
+        now: Instant,
+    ) -> Result<Claim, ClaimError> {
+        let protocol = offer.owner.protocol;
+        let claim = self.try_claim(name, offer, now);
+        let result = match &claim {
+            Ok(_) => SourceResult::Ok,
+            Err(ClaimError::Disabled) => SourceResult::Disabled,
+            Err(ClaimError::Busy { .. } | ClaimError::TooManySources) => SourceResult::Busy,
+        };
+        SOURCE_CONNECTS.of((protocol, result)).inc();
+        claim
+    }
+
+    fn try_claim(
         self: &Arc<Self>,
         name: &MountName,
         offer: Offer,
@@ -239,6 +271,7 @@ impl Mounts {
             state.source = Source::Live {
                 stop: Arc::clone(&stop),
             };
+            mount.connected.store(true, Ordering::Relaxed);
             (stream, writer)
         };
         Self::apply_to(&mount, &settings);
@@ -329,6 +362,7 @@ impl Mounts {
             let settles_at = state.settles_at;
             mount.end_stream(&mut state);
             state.source = Source::Live { stop: present };
+            mount.connected.store(true, Ordering::Relaxed);
             state.settles_at = settles_at;
             let (stream, writer) = self.begin_stream(mount, &offer, &settings, now);
             stream.set_title(Title::clone(&old.title()));
@@ -358,6 +392,7 @@ impl Mounts {
                     let stream = mount.stream.load_full();
                     match stream.and_then(|s| self.waits_until(mount, &s, stopped, &settings, now)) {
                         Some(until) => {
+                            mount.connected.store(false, Ordering::Relaxed);
                             state.source = Source::Away {
                                 writer: Box::new(writer),
                                 until,
@@ -517,6 +552,12 @@ impl Mounts {
         }
     }
 
+    /// Runs something while no routing can change.
+    pub fn while_routing<T>(&self, run: impl FnOnce() -> T) -> T {
+        let _one_at_a_time = self.routing.lock();
+        run()
+    }
+
     fn routing_of(&self, mount: &Mount, settings: &Settings, now: Instant) -> Routing {
         let own = mount.stream.load_full();
         let chain = fallback::chain(&mount.name, &settings.fallbacks);
@@ -652,7 +693,24 @@ impl Mounts {
             return mount;
         }
         let mount = Mount::new(name.clone(), self.next_id.fetch_add(1, Ordering::Relaxed));
-        Arc::clone(self.mounts.write().entry(name.clone()).or_insert(mount))
+        let mut mounts = self.mounts.write();
+        let mount = Arc::clone(mounts.entry(name.clone()).or_insert(mount));
+        self.list(&mounts, self.listed.load().forgotten);
+        mount
+    }
+
+    /// Configured mounts are measured from the start, live or not.
+    fn remember(&self, names: &HashSet<MountName>) {
+        let mut mounts = self.mounts.write();
+        let before = mounts.len();
+        for name in names {
+            mounts
+                .entry(name.clone())
+                .or_insert_with(|| Mount::new(name.clone(), self.next_id.fetch_add(1, Ordering::Relaxed)));
+        }
+        if mounts.len() > before {
+            self.list(&mounts, self.listed.load().forgotten);
+        }
     }
 
     /// Forgets mounts that nobody uses once there are very many; their counts stay in the totals.
@@ -662,7 +720,7 @@ impl Mounts {
             return;
         }
         let settings = self.settings();
-        let mut forgotten = self.forgotten.lock();
+        let mut forgotten = self.listed.load().forgotten;
         mounts.retain(|name, mount| {
             let in_use = mount.stream.load().is_some() || Arc::strong_count(&mount.home) > 1;
             if in_use || settings.known.contains(name) {
@@ -673,6 +731,14 @@ impl Mounts {
             forgotten.dropped += mount.counters.dropped.load(Ordering::Relaxed);
             false
         });
+        self.list(&mounts, forgotten);
+    }
+
+    /// Publishes the registry. Called by whoever holds it for writing, so that an older view never comes last.
+    fn list(&self, mounts: &HashMap<MountName, Arc<Mount>>, forgotten: Totals) {
+        let mut mounts: Vec<_> = mounts.values().cloned().collect();
+        mounts.sort_by(|a, b| a.name.cmp(&b.name));
+        self.listed.store(Arc::new(Listed { mounts, forgotten }));
     }
 }
 

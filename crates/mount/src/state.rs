@@ -3,18 +3,18 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Instant,
 };
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use config::MountName;
 use fanout::{FeedCounters, Home, Seating};
 use observe::Mutex;
 use ring::Writer;
 
-use crate::{Health, Stream, claim::Stop};
+use crate::{Health, Stream, claim::Stop, metrics::IntakeMeter};
 
 /// A mount. It outlives its sources, so that counters only grow and listeners on a fallback have a home.
 #[derive(Debug)]
@@ -26,6 +26,11 @@ pub(crate) struct Mount {
     pub(crate) counters: Arc<FeedCounters>,
     /// Bytes from streams that have ended.
     bytes_in_before: AtomicU64,
+    pub(crate) intake: IntakeMeter,
+    /// Whether a source is connected, for readers that must not wait for the state.
+    pub(crate) connected: AtomicBool,
+    /// The station's name, or what it was when there was one.
+    pub(crate) station_name: ArcSwap<String>,
     /// The stream on air, for readers that must not wait for the state.
     pub(crate) stream: ArcSwapOption<Stream>,
     /// Held for a few assignments at a time, never while something is sent or awaited.
@@ -62,6 +67,9 @@ impl Mount {
             seating: Seating::new(None),
             counters: Arc::default(),
             bytes_in_before: AtomicU64::new(0),
+            intake: IntakeMeter::default(),
+            connected: AtomicBool::new(false),
+            station_name: ArcSwap::default(),
             stream: ArcSwapOption::empty(),
             state: Mutex::new(
                 "mount.state",
@@ -84,6 +92,7 @@ impl Mount {
     /// Ends the present stream: nothing more will come, and what it counted is kept.
     pub(crate) fn end_stream(&self, state: &mut State) {
         state.source = Source::Nobody;
+        self.connected.store(false, Ordering::Relaxed);
         state.settles_at = None;
         state.health = Health::Healthy;
         if let Some(stream) = self.stream.swap(None) {

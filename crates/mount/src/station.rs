@@ -2,24 +2,13 @@
 
 use std::net::IpAddr;
 
-/// How media reaches a mount.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Protocol {
-    /// Icecast `SOURCE` or `PUT`, or a Shoutcast source.
-    Icecast,
-    /// Pulled from another server.
-    Relay,
-}
-
-impl Protocol {
-    /// Label for logs and metrics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Icecast => "icecast",
-            Self::Relay => "relay",
-        }
+observe::label! {
+    /// How media reaches a mount.
+    pub enum Protocol {
+        /// Icecast `SOURCE` or `PUT`, or a Shoutcast source.
+        Icecast = "icecast",
+        /// Pulled from another server.
+        Relay = "relay",
     }
 }
 

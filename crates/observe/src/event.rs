@@ -196,7 +196,7 @@ pub fn emit_limited<E: Event>(every: Duration, event: E) {
 }
 
 fn hand_out<E: Event>(event: &E, caller: &'static Location<'static>, suppressed: u64) {
-    let logged = E::LEVEL >= crate::log::level();
+    let logged = crate::log::enabled(E::LEVEL, E::counter().name(), caller);
     // Debug events would push the notable ones out of the recorder, so they enter it only when they are asked for.
     let recorded = logged || E::LEVEL > Level::Debug || E::TRAIL == Trail::Recorder;
     if !recorded {
@@ -222,6 +222,10 @@ fn describe<E: Event>(event: &E, caller: &'static Location<'static>, suppressed:
     if suppressed > 0 {
         fields.push(("suppressed", Value::Unsigned(suppressed)));
     }
+    let span = crate::span::current();
+    if let Some(span) = span {
+        fields.push(("span", Value::text(&span.connection().to_string())));
+    }
     Record {
         name: E::counter().name(),
         level: E::LEVEL,
@@ -230,6 +234,7 @@ fn describe<E: Event>(event: &E, caller: &'static Location<'static>, suppressed:
         caller,
         message: bounded(event.message()),
         fields,
+        span,
     }
 }
 

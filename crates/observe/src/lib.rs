@@ -20,17 +20,27 @@ mod event;
 mod event_macro;
 mod lock;
 pub mod log;
-mod record;
+pub mod metrics;
+pub mod record;
+pub mod span;
 pub mod task;
 pub mod thread;
+pub mod trace;
 mod value;
+pub mod wait;
+pub mod watchdog;
+
+/// Whether anything is counted: false only in a build that measures what counting costs.
+pub const ENABLED: bool = !cfg!(feature = "off");
 
 pub use event::{Counter, Event, Level, Trail, UnknownLevel, emit, emit_limited};
 pub use lock::{
-    LockStats, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, Waiter, lock_waiters, locks,
+    HeldLock, LockStats, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, Waiter, held_locks,
+    lock_totals, lock_waiters, locks,
 };
 pub use record::{Capture, Record, event_counts, recent, subscribe};
 pub use value::{Field, Fields, Value};
+pub use wait::{Contention, contentions};
 
 /// What the `event!` macro expands to; not for direct use.
 #[doc(hidden)]

@@ -3,6 +3,8 @@
 //! Contract: recording into the flight recorder takes no lock, so that a hung reader of it cannot hold up the
 //! media path.
 
+mod disk;
+
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -16,7 +18,11 @@ use tokio::sync::broadcast;
 
 use crate::event::{Counter, Level, Trail};
 use crate::log::format;
+use crate::span::Context;
 use crate::value::{Fields, Value};
+
+pub use disk::{set_directory, write_to};
+pub(crate) use disk::{write_now, write_soon};
 
 /// How many events the flight recorder remembers.
 const RECORDED: usize = 4_096;
@@ -38,8 +44,10 @@ pub struct Record {
     pub caller: &'static Location<'static>,
     /// The text.
     pub message: Cow<'static, str>,
-    /// The fields, the absent ones included.
+    /// The fields, the absent ones included; the last is `span` if the event belongs to one.
     pub fields: Fields,
+    /// The span that it belongs to.
+    pub span: Option<Context>,
 }
 
 impl Record {
@@ -78,37 +86,38 @@ pub(crate) fn place(at: &Location<'_>) -> String {
     }
 }
 
-/// A record with its number in the order of recording.
-type Slot = ArcSwapOption<(u64, Arc<Record>)>;
-
-struct Recorder {
-    /// The number of events ever recorded; the next one goes to this place modulo the length.
+/// The last so many things of a kind.
+pub(crate) struct Recorder<T> {
+    /// The number of things ever recorded; the next one goes to this place modulo the length.
     next: AtomicU64,
-    slots: Box<[Slot]>,
+    /// Each with its number in the order of recording.
+    slots: Box<[ArcSwapOption<Numbered<T>>]>,
 }
 
-impl Recorder {
-    fn new(length: usize) -> Recorder {
+type Numbered<T> = (u64, Arc<T>);
+
+impl<T> Recorder<T> {
+    pub(crate) fn new(length: usize) -> Recorder<T> {
         Recorder {
             next: AtomicU64::new(0),
             slots: (0..length).map(|_| ArcSwapOption::empty()).collect(),
         }
     }
 
-    fn push(&self, record: &Arc<Record>) {
+    pub(crate) fn push(&self, record: &Arc<T>) {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let slot = (number % self.slots.len() as u64) as usize;
         self.slots[slot].store(Some(Arc::new((number, Arc::clone(record)))));
     }
 
-    fn snapshot(&self) -> Vec<Arc<Record>> {
+    pub(crate) fn snapshot(&self) -> Vec<Arc<T>> {
         let mut kept: Vec<_> = self.slots.iter().filter_map(|slot| slot.load_full()).collect();
         kept.sort_unstable_by_key(|entry| entry.0);
         kept.into_iter().map(|entry| Arc::clone(&entry.1)).collect()
     }
 }
 
-static RECORDER: LazyLock<Recorder> = LazyLock::new(|| Recorder::new(RECORDED));
+static RECORDER: LazyLock<Recorder<Record>> = LazyLock::new(|| Recorder::new(RECORDED));
 static FEED_SENDER: LazyLock<broadcast::Sender<Arc<Record>>> = LazyLock::new(|| broadcast::channel(FEED).0);
 /// The counters that have counted. The lock is held for one push, once per kind of event.
 #[allow(
@@ -197,6 +206,7 @@ pub(crate) mod tests {
             caller: Location::caller(),
             message: message.to_owned().into(),
             fields: fields.iter().cloned().collect(),
+            span: None,
         }
     }
 

@@ -2,12 +2,13 @@
 //!
 //! Contract: a thread is listed from before its first line to after its last, and a panic in it is an event.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::io;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use crate::task::{self, Subject, TaskEnd};
+use crate::task::{self, Subject, TaskEnd, Who};
 
 /// A thread as it is now.
 #[derive(Clone, Debug)]
@@ -33,6 +34,11 @@ impl<T> ThreadHandle<T> {
     /// The id in [`list`].
     pub fn id(&self) -> u64 {
         self.id
+    }
+
+    /// What wakes it when it is parked.
+    pub fn thread(&self) -> &std::thread::Thread {
+        self.join.thread()
     }
 
     /// Whether it has ended.
@@ -66,7 +72,7 @@ pub fn spawn<T: Send + 'static>(
     let join = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
         let listed = listed;
         if let Some(thread) = THREADS.lock().get_mut(&listed.0) {
-            thread.native_id = native_id();
+            thread.native_id = native();
         }
         task::catch(listed.0, name, &Subject::default(), run)
     })?;
@@ -82,7 +88,13 @@ pub fn list() -> Vec<ThreadInfo> {
         native_id: thread.native_id,
         age: now.saturating_duration_since(thread.started),
     };
-    let mut threads: Vec<_> = THREADS.lock().iter().map(describe).collect();
+    // The debug pages read this too and must not hang with whoever has the lock.
+    let threads = THREADS.try_lock_for(Duration::from_millis(500));
+    let mut threads: Vec<_> = threads
+        .iter()
+        .flat_map(|threads| threads.iter())
+        .map(describe)
+        .collect();
     threads.sort_unstable_by_key(|thread| thread.id);
     threads
 }
@@ -109,13 +121,37 @@ impl Drop for Listed {
     }
 }
 
+/// The thread of an id, if it still lives; `None` also while the list stays locked.
+pub(crate) fn who(id: u64) -> Option<Who> {
+    let threads = THREADS.try_lock_for(Duration::from_millis(50))?;
+    threads.get(&id).map(|thread| Who {
+        name: thread.name,
+        subject: None,
+        thread: thread.native_id,
+    })
+}
+
+/// The kernel's id of the calling thread, where there is one. Asked once per thread.
+pub(crate) fn native() -> Option<u32> {
+    thread_local! {
+        static NATIVE: Cell<u32> = const { Cell::new(0) };
+    }
+    let native = NATIVE.get();
+    if native != 0 {
+        return Some(native);
+    }
+    let asked = ask_native()?;
+    NATIVE.set(asked);
+    Some(asked)
+}
+
 #[cfg(target_os = "linux")]
-fn native_id() -> Option<u32> {
+fn ask_native() -> Option<u32> {
     u32::try_from(rustix::thread::gettid().as_raw_nonzero().get()).ok()
 }
 
 #[cfg(not(target_os = "linux"))]
-fn native_id() -> Option<u32> {
+fn ask_native() -> Option<u32> {
     None
 }
 

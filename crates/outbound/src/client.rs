@@ -25,6 +25,7 @@ use crate::{
     body::{Framing, Transport},
     connect,
     head::{self, Head},
+    metrics::{Outcome, REQUEST_DURATION, REQUESTS},
     redirect,
     tls::Trust,
 };
@@ -103,7 +104,15 @@ impl Client {
     ///
     /// # Errors
     /// [`Failure`] says why there is none.
-    pub async fn send(&self, mut request: Request) -> Result<Response, Failure> {
+    pub async fn send(&self, request: Request) -> Result<Response, Failure> {
+        let began = Instant::now();
+        let outcome = self.answer(request).await;
+        REQUESTS.of(Outcome::of(&outcome)).inc();
+        REQUEST_DURATION.observe_duration(began.elapsed());
+        outcome
+    }
+
+    async fn answer(&self, mut request: Request) -> Result<Response, Failure> {
         request.settle();
         let limits = request.limits;
         let deadline = limits.whole.map(|whole| Instant::now() + whole);

@@ -34,6 +34,7 @@ mod connect;
 mod failure;
 mod head;
 mod masked;
+pub mod metrics;
 mod policy;
 mod redirect;
 mod request;

@@ -10,6 +10,7 @@ use std::{
     sync::Arc,
 };
 
+use observe::wait::{Kind, timed};
 use tokio::sync::Semaphore;
 
 /// A lookup under way.
@@ -45,10 +46,8 @@ impl Default for SystemResolver {
 impl Resolve for SystemResolver {
     fn resolve<'a>(&'a self, host: &'a str) -> Resolving<'a> {
         Box::pin(async move {
-            let slot = self
-                .slots
-                .clone()
-                .acquire_owned()
+            let slot = self.slots.clone().acquire_owned();
+            let slot = timed(Kind::Semaphore, "outbound.resolve", slot)
                 .await
                 .map_err(io::Error::other)?;
             let host = host.to_owned();

@@ -26,7 +26,10 @@ use tokio::{
 };
 use url::Url;
 
-use crate::events;
+use crate::{
+    events,
+    metrics::{REPORTS, Reported},
+};
 
 /// What a shutdown may take.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -252,6 +255,7 @@ impl Reports {
 
     fn take(&mut self, answer: Answered, now: Instant) {
         let Answered { key, outcome } = answer;
+        REPORTS.of(Reported::of(&outcome)).inc();
         let Some(listed) = self.listed.get_mut(&key) else {
             return;
         };

@@ -26,6 +26,7 @@
 mod board;
 mod directory;
 mod events;
+pub mod metrics;
 mod pull;
 mod pulls;
 mod trouble;

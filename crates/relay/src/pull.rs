@@ -25,7 +25,12 @@ use tokio::{
     time::{sleep, sleep_until},
 };
 
-use crate::{Terms, Upstream, board::Gauge, trouble::Trouble};
+use crate::{
+    Terms, Upstream,
+    board::Gauge,
+    metrics::{PULLS, Pulled},
+    trouble::Trouble,
+};
 
 /// Shown as the address of the source.
 const LABEL: &str = "relay-pull";
@@ -146,8 +151,14 @@ impl Pull {
     async fn attempt(&mut self, end: &mut EndSignal) -> Result<Over, End> {
         let terms = Arc::clone(&self.terms.borrow_and_update());
         match self.connect(&terms, end).await? {
-            Ok(connection) => self.feed(connection, end).await,
-            Err(trouble) => Ok(Over::Trouble(trouble)),
+            Ok(connection) => {
+                PULLS.of(Pulled::Connected).inc();
+                self.feed(connection, end).await
+            }
+            Err(trouble) => {
+                PULLS.of(Pulled::from(&trouble)).inc();
+                Ok(Over::Trouble(trouble))
+            }
         }
     }
 

@@ -26,8 +26,10 @@ pub struct Chunk {
     pub mark: Arc<Mark>,
     /// Playing time; zero when unknown.
     pub duration: Duration,
-    /// When the source's bytes were read.
+    /// When the last of the source's bytes were read.
     pub at: Instant,
+    /// How long the first of them had been held by then.
+    pub held: Duration,
 }
 
 impl Chunk {
@@ -77,6 +79,8 @@ pub struct Entry {
     pub sync: bool,
     /// Playing time.
     pub duration: Duration,
+    /// How long the first byte was held until the frames were whole.
+    pub held: Duration,
 }
 
 impl Entry {
@@ -87,6 +91,7 @@ impl Entry {
             bytes,
             sync,
             duration: Duration::ZERO,
+            held: Duration::ZERO,
         }
     }
 }

@@ -78,6 +78,7 @@ impl Writer {
             bytes,
             sync: true,
             duration: Duration::ZERO,
+            held: Duration::ZERO,
         };
         // Before the head moves, so that nobody who sees the header starts before it.
         self.ring.newest_header.store(self.head, Ordering::SeqCst);
@@ -116,6 +117,7 @@ impl Writer {
             mark: Arc::clone(&self.mark),
             duration: entry.duration,
             at: now,
+            held: entry.held,
         };
         self.ring.slot(self.head).store(Some(Arc::new(chunk)));
         self.held += len;

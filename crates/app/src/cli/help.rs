@@ -39,6 +39,11 @@ pub(super) const COMMANDS: &[Command] = &[
         "tell the running server to read its configuration again",
     ),
     command("healthcheck", "", "ask the running server whether it is ready"),
+    command(
+        "top",
+        "[seconds] [looks]",
+        "watch mounts, listeners, rates and lag of the running server",
+    ),
     command("hash-password", "", "read a password, print its hash"),
     command("reset-password", "<user>", "give a user a new password"),
     command(

@@ -12,6 +12,7 @@ mod help;
 mod http;
 mod password;
 mod reload;
+mod top;
 mod version;
 
 use std::io::{self, IsTerminal as _, Read, Write};
@@ -19,6 +20,7 @@ use std::io::{self, IsTerminal as _, Read, Write};
 use config::{LoadError, Loaded};
 
 pub(crate) use flags::Flags;
+pub(crate) use version::{COMMIT, COMPILER, TARGET, VERSION, line as version_line};
 
 /// Success.
 pub(crate) const OK: u8 = 0;
@@ -121,6 +123,7 @@ pub(crate) fn perform(words: impl IntoIterator<Item = String>, terminal: &mut Te
         Some("hash-password") => password::hash(terminal),
         Some("reset-password") => password::reset(&flags, terminal),
         Some("healthcheck") => healthcheck::ask(&flags, terminal),
+        Some("top") => top::watch(&flags, terminal),
         Some("completions") => completions::print(&flags, terminal),
         Some(unknown) => help::unknown(unknown, terminal),
     })

@@ -14,11 +14,16 @@ pub(super) fn print(terminal: &mut Terminal<'_>) -> u8 {
     OK
 }
 
+/// The compiler of this build.
+pub(crate) const COMPILER: &str = env!("TINYICE_BUILD_COMPILER");
+/// What this build is for.
+pub(crate) const TARGET: &str = env!("TINYICE_BUILD_TARGET");
+
 /// The line without its end.
 pub(crate) fn line() -> String {
     format!(
         "TinyIce {VERSION} (commit {COMMIT}, {}, {})",
-        env!("TINYICE_BUILD_COMPILER"),
+        COMPILER,
         platform()
     )
 }

@@ -14,6 +14,8 @@ mod bad_input;
 #[cfg(test)]
 mod encoders;
 #[cfg(test)]
+mod events;
+#[cfg(test)]
 mod fallback;
 #[cfg(test)]
 mod hot_swap;
@@ -21,6 +23,10 @@ mod hot_swap;
 mod life;
 #[cfg(test)]
 mod liquidsoap;
+#[cfg(test)]
+mod monitoring;
+#[cfg(test)]
+mod observability;
 #[cfg(test)]
 mod operations;
 #[cfg(test)]

@@ -45,6 +45,7 @@ impl Worker {
             closing: None,
             jumps: 0,
             said_goodbye: false,
+            bursting: true,
         };
         let key = self.listeners.insert(listener);
         // The admission counted it; keep the count in step with what is really here.
@@ -183,6 +184,7 @@ impl Worker {
 
     fn count_listeners(&self) {
         self.inbox
+            .meter
             .listeners
             .store(self.listeners.len(), Ordering::Relaxed);
     }

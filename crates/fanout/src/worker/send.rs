@@ -9,6 +9,7 @@ use std::{
 use super::{FeedMembers, Worker};
 use crate::{
     Leave,
+    meter::Tally,
     position::{Jump, Window},
 };
 
@@ -43,19 +44,20 @@ impl Worker {
         let news = !members.batch.is_empty();
         let keys = std::mem::take(&mut members.keys);
         let mut gone = Vec::new();
-        let mut bytes_out = 0;
         if news {
+            let mut tally = Tally::default();
+            let picked_up = Instant::now();
             for &key in &keys {
-                match self.flush_listener(key, &members, now, &mut bytes_out) {
+                match self.flush_listener(key, &members, now, &mut tally) {
                     Sent::Gone(leave) => gone.push((key, leave)),
                     Sent::Whole | Sent::Blocked | Sent::More => {}
                 }
             }
-            members
-                .feed
-                .counters
-                .bytes_out
-                .fetch_add(bytes_out, Ordering::Relaxed);
+            let counters = &members.feed.counters;
+            counters.bytes_out.fetch_add(tally.bytes, Ordering::Relaxed);
+            self.inbox
+                .meter
+                .count_flush(&counters.delays, &members.batch, picked_up, tally.live);
             members.edge = members.batch.last().map_or(members.edge, |chunk| chunk.seq + 1);
             members.batch.clear();
         }
@@ -67,7 +69,7 @@ impl Worker {
         news
     }
 
-    fn flush_listener(&mut self, key: usize, members: &FeedMembers, now: Instant, out: &mut u64) -> Sent {
+    fn flush_listener(&mut self, key: usize, members: &FeedMembers, now: Instant, tally: &mut Tally) -> Sent {
         let Some(listener) = self.listeners.get_mut(key) else {
             return Sent::Whole;
         };
@@ -81,16 +83,20 @@ impl Worker {
                 .position
                 .takes_plainly(members.edge, batch.len(), preamble)
         {
-            return self.pump_listener(key, members, now, out);
+            let live = listener.position.seq >= members.edge;
+            let sent = self.pump_listener(key, members, now, &mut tally.bytes);
+            tally.live += u64::from(live && matches!(sent, Sent::Whole));
+            return sent;
         }
         match listener.wire.send(batch) {
             Ok(taken) => {
                 listener.position.take_plainly(&members.batch, taken);
                 listener.sent += taken as u64;
                 listener.last_write = now;
-                *out += taken as u64;
+                tally.bytes += taken as u64;
                 if taken == batch.len() {
                     listener.jumps = 0;
+                    tally.live += 1;
                     Sent::Whole
                 } else {
                     listener.blocked_since = Some(now);
@@ -156,6 +162,7 @@ impl Worker {
                 .position
                 .compose(&mut window, WRITE_UNIT, &mut self.scratch);
             if self.scratch.is_empty() {
+                listener.bursting = false;
                 return match listener.closing {
                     Some((leave, _)) => Sent::Gone(leave),
                     None => Sent::Whole,
@@ -168,6 +175,13 @@ impl Worker {
                 Err(_) => return Sent::Gone(Leave::Client),
             };
             if taken > 0 {
+                if listener.sent == 0 {
+                    let waited = listener.presence.since.elapsed();
+                    self.inbox.meter.first_byte.observe_duration(waited);
+                }
+                if listener.bursting {
+                    self.inbox.meter.burst_bytes.add(taken as u64);
+                }
                 listener.sent += taken as u64;
                 listener.last_write = now;
                 *out += taken as u64;

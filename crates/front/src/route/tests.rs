@@ -284,7 +284,7 @@ fn options_are_answered_with_what_is_allowed() {
         ("/live/poster.jpg", ALLOW_POSTER, Some(Preflight::Playback)),
         ("/live/whep", ALLOW_WEBRTC, Some(Preflight::WebRtc)),
         ("/live/whep/s", ALLOW_WEBRTC, Some(Preflight::WebRtc)),
-        ("/events", ALLOW_READ, Some(Preflight::Playback)),
+        ("/events", ALLOW_READ, Some(Preflight::Events)),
         ("/status-json.xsl", ALLOW_READ, Some(Preflight::Playback)),
         ("/admin/metadata", ALLOW_ICECAST, None),
     ] {

@@ -7,7 +7,12 @@ use config::MountName;
 use fanout::{Departure, Interleave, Leave, Presence, Wire};
 
 use super::Mounts;
-use crate::{Entrance, Refused, Stream, Tuned, events, fallback};
+use crate::{
+    Entrance, Refused, Stream, Tuned, events, fallback,
+    metrics::{
+        LISTENER_CONNECTS, LISTENER_DISCONNECTS, LISTENER_SESSIONS, ListenerProtocol, ListenerResult,
+    },
+};
 
 impl Mounts {
     /// What a request for `name` meets now.
@@ -79,6 +84,7 @@ impl Mounts {
         let admission = entrance.into_admission(wire, head, interleave);
         let presence = Arc::clone(&admission.presence);
         self.listeners.enter(&presence);
+        LISTENER_CONNECTS.of((ListenerProtocol::Http, ListenerResult::Ok)).inc();
         observe::emit(events::ListenerConnected {
             mount: &presence.mount(),
             ip: presence.ip,
@@ -101,6 +107,8 @@ impl Mounts {
             sent,
         } = departure;
         self.listeners.leave(presence);
+        LISTENER_DISCONNECTS.of(*leave).inc();
+        LISTENER_SESSIONS.observe_duration(now.saturating_duration_since(presence.since));
         observe::emit(events::ListenerDisconnected {
             mount: &presence.mount(),
             ip: presence.ip,

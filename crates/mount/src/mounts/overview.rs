@@ -86,7 +86,7 @@ impl Mounts {
     /// Sums over all mounts, also those that are gone.
     #[must_use]
     pub fn totals(&self) -> Totals {
-        let forgotten = *self.forgotten.lock();
+        let forgotten = self.listed.load().forgotten;
         let mut totals = Totals {
             listeners: self.seating.taken(),
             listener_connections: self.seating.total(),

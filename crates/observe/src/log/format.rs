@@ -20,6 +20,8 @@ pub(crate) struct Style {
     /// The authentication trail writes its level in lower case and no caller.
     pub(crate) auth: bool,
     pub(crate) colour: bool,
+    /// The journal takes the level from a number before the line.
+    pub(crate) priority: bool,
 }
 
 impl Style {
@@ -28,6 +30,7 @@ impl Style {
         time: true,
         auth: false,
         colour: false,
+        priority: false,
     };
     pub(crate) const JSON: Style = Style {
         json: true,
@@ -62,6 +65,9 @@ fn line_in_zone(record: &Record, style: Style, zone: &TimeZone) -> String {
         }
         line.push('}');
         return line;
+    }
+    if style.priority {
+        let _ = write!(line, "<{}>", priority(record.level));
     }
     if style.time {
         line.push_str(&time);
@@ -107,6 +113,17 @@ fn colour(level: Level) -> u8 {
         Level::Info => 34,
         Level::Warn => 33,
         Level::Error | Level::Fatal => 31,
+    }
+}
+
+/// The priority of a line on standard output, as `sd-daemon(3)` has it.
+fn priority(level: Level) -> u8 {
+    match level {
+        Level::Debug => 7,
+        Level::Info => 6,
+        Level::Warn => 4,
+        Level::Error => 3,
+        Level::Fatal => 2,
     }
 }
 
@@ -162,7 +179,7 @@ fn push_escaped(line: &mut String, text: &str, quoted: bool) {
 
 /// Control characters (C0, DEL, C1), the Unicode line ends, marks of direction and the byte order mark. All of them
 /// are in the basic plane, so four digits are enough.
-fn is_unsafe(character: char) -> bool {
+pub(crate) fn is_unsafe(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
@@ -206,6 +223,15 @@ mod tests {
             },
             &[],
             "INFO\tCALLER\tSource connected",
+        );
+        check(
+            Style {
+                time: false,
+                priority: true,
+                ..Style::TEXT
+            },
+            &[],
+            "<6>INFO\tCALLER\tSource connected",
         );
         check(
             Style {
@@ -296,6 +322,57 @@ mod tests {
             let json: serde_json::Value =
                 serde_json::from_str(&line[line.rfind("\t{").map_or(0, |at| at + 1)..]).unwrap();
             assert_eq!(json["title"], hostile);
+        }
+    }
+
+    /// Reads the fields of a line back; the line holds nothing that could end it or drive a terminal.
+    fn read_back(text: &str, style: Style) -> serde_json::Value {
+        let record = record(text, &[("title", Value::text(text))]);
+        let line = line_in_zone(&record, style, &TimeZone::UTC);
+        let unsafe_ones: Vec<_> = line
+            .chars()
+            .filter(|character| *character != '\t' && is_unsafe(*character))
+            .collect();
+        assert!(unsafe_ones.is_empty(), "{unsafe_ones:?} in {line:?}");
+        assert!(style.json || line.matches('\t').count() == 4, "{line:?}");
+        let fields = if style.json {
+            &*line
+        } else {
+            line.rsplit('\t').next().unwrap()
+        };
+        serde_json::from_str(fields).unwrap()
+    }
+
+    #[test]
+    fn long_titles_are_cut_and_stay_on_their_line() {
+        for piece in [
+            "\u{1b}]0;title\u{7}\u{1b}[2J",
+            "\"},{\"msg\":\"",
+            "\n2026-08-10T12:00:00Z\tERROR\tforged\r\n",
+            "\u{80}\u{85}\u{9b}31m\u{2028}\u{2029}",
+            // What a broken encoder makes of an emoji: the escapes are text here, and must stay text.
+            "\\ud83d\\udead\\u0000\\",
+            "\u{fffd}\u{e000}\u{10ffff}",
+        ] {
+            let title = piece.repeat(10_240 / piece.len());
+            for style in [Style::TEXT, Style::JSON] {
+                let json = read_back(&title, style);
+                let read = json["title"].as_str().unwrap().strip_suffix('…').unwrap();
+                assert!(
+                    title.starts_with(read) && read.len() > 2_000,
+                    "{piece:?}: {read:?}"
+                );
+            }
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_reads_back(text in "(?s)(.|[\\\\\"\n\r\t\u{1b}\u{9b}\u{2028}\u{202e}]){0,200}") {
+            for style in [Style::TEXT, Style::JSON] {
+                let json = read_back(&text, style);
+                proptest::prop_assert_eq!(json["title"].as_str().unwrap(), &text);
+            }
         }
     }
 }

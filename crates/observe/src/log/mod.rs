@@ -1,8 +1,10 @@
-//! Log files: settings, the level, and the queue between those who emit and the thread that writes.
+//! Log files: settings, the filter, and the queue between those who emit and the thread that writes.
 //!
 //! Contract: one event is one line whatever its strings hold, and nobody but the writer thread waits for the disk
 //! or the terminal.
 
+mod directive;
+pub mod filter;
 pub(crate) mod format;
 mod output;
 mod writer;
@@ -11,7 +13,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -23,7 +25,7 @@ use writer::Writer;
 /// How logs are written.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Events below this level are not logged.
+    /// Events below this level are not logged, unless a [`filter`] says so.
     pub level: Level,
     /// The shape of the lines.
     pub format: Format,
@@ -53,7 +55,7 @@ pub enum Format {
     Text,
     /// One JSON object a line.
     Json,
-    /// Text without the time, which the journal has.
+    /// Text without the time, which the journal has; on standard output with the priority, which it reads.
     Journal,
 }
 
@@ -78,7 +80,6 @@ impl std::error::Error for OpenError {
     }
 }
 
-static LEVEL: AtomicU8 = AtomicU8::new(1);
 static WRITER: ArcSwapOption<Writer> = ArcSwapOption::const_empty();
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 
@@ -108,32 +109,28 @@ impl LogHandle {
         self.writer.flush(timeout)
     }
 
-    /// Changes the level at once.
+    /// Changes the configured level at once.
     pub fn set_level(&self, level: Level) {
         set_level(level);
     }
 }
 
-/// The lowest level that is logged.
+/// The configured level: the lowest that is logged where a [`filter`] says nothing else.
 pub fn level() -> Level {
-    match LEVEL.load(Ordering::Relaxed) {
-        0 => Level::Debug,
-        1 => Level::Info,
-        2 => Level::Warn,
-        3 => Level::Error,
-        _ => Level::Fatal,
-    }
+    filter::base()
 }
 
-/// Changes the lowest level that is logged, at once.
+/// Changes the configured level at once. A filter stays in force above it.
 pub fn set_level(level: Level) {
-    LEVEL.store(level as u8, Ordering::Relaxed);
+    filter::set_base(level);
 }
 
 /// Lines that were lost because the queue was full or the file could not be written.
 pub fn dropped_lines() -> u64 {
     DROPPED.load(Ordering::Relaxed)
 }
+
+pub(crate) use filter::enabled;
 
 pub(crate) fn submit(record: Arc<Record>) {
     if let Some(writer) = WRITER.load().as_ref() {

@@ -56,6 +56,10 @@ impl Output {
             && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
     }
 
+    pub(crate) fn is_stdout(&self) -> bool {
+        matches!(self.target, Target::Stdout)
+    }
+
     /// Opens the file anew; the old one stays when that fails.
     pub(crate) fn reopen(&mut self) -> Result<(), OpenError> {
         if let Target::File { path, file } = &mut self.target {

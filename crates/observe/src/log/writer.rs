@@ -21,6 +21,8 @@ const QUEUE: usize = 8_192;
 const BATCH: usize = 64 * 1024;
 /// Lost lines are reported at most this often: a report must not add to the congestion.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
+/// A file that could not be reopened is tried again this often: the old one may be deleted, and lines in it lost.
+const REOPEN_EVERY: Duration = Duration::from_secs(10);
 
 crate::event! {
     struct LinesDropped { dropped: u64 }
@@ -83,6 +85,7 @@ impl Writer {
             time: settings.format != Format::Journal,
             auth: false,
             colour: settings.format == Format::Text && main.wants_colour(),
+            priority: settings.format == Format::Journal && main.is_stdout(),
         };
         let (queue, lines) = bounded(length);
         let shared = Arc::new(Shared {
@@ -101,6 +104,7 @@ impl Writer {
                 auth: true,
                 time: true,
                 colour: false,
+                priority: false,
                 ..style
             },
             batch: Vec::new(),
@@ -111,6 +115,7 @@ impl Writer {
             main,
             auth,
             reported: None,
+            again: None,
         };
         Ok((Writer { queue, shared }, thread))
     }
@@ -143,6 +148,8 @@ struct WriterThread {
     main: Sink,
     auth: Option<Sink>,
     reported: Option<Instant>,
+    /// When to try again to reopen the files.
+    again: Option<Instant>,
 }
 
 struct Sink {
@@ -178,7 +185,9 @@ impl WriterThread {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            self.report(Instant::now());
+            let now = Instant::now();
+            self.report(now);
+            self.reopen_again(now);
         }
     }
 
@@ -215,14 +224,27 @@ impl WriterThread {
     }
 
     fn reopen(&mut self) {
-        for sink in [Some(&mut self.main), self.auth.as_mut()].into_iter().flatten() {
-            if let Err(error) = sink.output.reopen() {
-                crate::emit(ReopenFailed {
-                    file: error.file.display(),
-                    error: error.source,
-                });
-            }
+        self.again = None;
+        for error in self.try_reopen() {
+            self.again = Some(Instant::now() + REOPEN_EVERY);
+            crate::emit(ReopenFailed {
+                file: error.file.display(),
+                error: error.source,
+            });
         }
+    }
+
+    /// Tries what failed before, without telling it once more.
+    fn reopen_again(&mut self, now: Instant) {
+        if self.again.is_some_and(|at| at <= now) {
+            let failed = !self.try_reopen().is_empty();
+            self.again = failed.then(|| now + REOPEN_EVERY);
+        }
+    }
+
+    fn try_reopen(&mut self) -> Vec<OpenError> {
+        let sinks = [Some(&mut self.main), self.auth.as_mut()].into_iter().flatten();
+        sinks.filter_map(|sink| sink.output.reopen().err()).collect()
     }
 
     /// Says how many lines were lost, past the queue because that may be full.
@@ -399,11 +421,43 @@ mod tests {
         thread.drain();
         let names: Vec<_> = capture.records().iter().map(|record| record.name).collect();
         assert_eq!(names, ["log_reopen_failed", "log_reopen_failed"]);
+        let now = Instant::now();
+        thread.reopen_again(now + REOPEN_EVERY);
+        assert!(thread.again.is_some() && capture.records().is_empty());
         fs::create_dir_all(&folder.0).unwrap();
-        writer.reopen();
+        thread.reopen_again(now + REOPEN_EVERY * 3);
+        assert!(thread.again.is_none());
         writer.submit(line("back"));
         thread.drain();
         assert!(folder.read("main").contains("back"));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk_is_told_once_there_is_room() {
+        static DROPPED: AtomicU64 = AtomicU64::new(0);
+        let folder = Folder::new("full-disk");
+        std::os::unix::fs::symlink("/dev/full", folder.0.join("main")).unwrap();
+        let (writer, mut thread) = Writer::new(&settings(&folder), &DROPPED, 8).unwrap();
+        for number in 0..3 {
+            writer.submit(line(&format!("line {number}")));
+        }
+        thread.drain();
+        let now = Instant::now();
+        thread.report(now);
+        assert_eq!(DROPPED.load(Ordering::Relaxed), 3);
+        fs::remove_file(folder.0.join("main")).unwrap();
+        writer.reopen();
+        writer.submit(line("after"));
+        thread.drain();
+        thread.report(now + REPORT_EVERY);
+        let text = folder.read("main");
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), 2, "{text}");
+        assert!(
+            lines[0].contains("after") && lines[1].ends_with("\"dropped\":3}"),
+            "{text}"
+        );
     }
 
     #[test]

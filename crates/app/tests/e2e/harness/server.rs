@@ -20,6 +20,7 @@ pub(crate) struct Setup {
     config: Map<String, Value>,
     port: u16,
     args: Vec<String>,
+    variables: Vec<(String, String)>,
 }
 
 /// A server that gave up at the start.
@@ -49,6 +50,7 @@ impl Setup {
             config,
             port: 0,
             args: Vec::new(),
+            variables: Vec::new(),
         }
     }
 
@@ -69,6 +71,19 @@ impl Setup {
     #[must_use]
     pub(crate) fn port(mut self, port: u16) -> Self {
         self.port = port;
+        self
+    }
+
+    /// Opens the internal port, see [`Server::internal`].
+    #[must_use]
+    pub(crate) fn internal(self) -> Self {
+        self.set("metrics_listen", "127.0.0.1:0")
+    }
+
+    /// One more variable of the environment.
+    #[must_use]
+    pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -100,6 +115,7 @@ impl Setup {
             .arg(&config)
             .args(["-host", "127.0.0.1", "-port", &self.port.to_string()])
             .args(self.args)
+            .envs(self.variables)
             .env_remove("NOTIFY_SOCKET")
             .current_dir(folder.path())
             .stdin(Stdio::null())
@@ -192,6 +208,26 @@ impl Server {
     /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+
+    /// Where its internal port is, for a server whose setup asked for one.
+    pub(crate) fn internal(&self) -> SocketAddr {
+        let line = self.wait_for_log("Internal port open at ");
+        let (_, address) = line.split_once("Internal port open at ").unwrap();
+        let end = address.find(|c: char| !c.is_ascii_digit() && !".:[]".contains(c)).unwrap_or(address.len());
+        address[..end].parse().unwrap_or_else(|_| panic!("{line}"))
+    }
+
+    /// Asks the internal port.
+    pub(crate) fn ask(&self, target: &str) -> Reply {
+        get(self.internal(), target, "")
+    }
+
+    /// One sample of the metrics, by its whole name with labels; nothing when it is not there.
+    pub(crate) fn metric(&self, series: &str) -> Option<f64> {
+        let reply = self.ask("/metrics");
+        assert_eq!(reply.status(), 200, "{reply:?}");
+        reply.text().lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
     }
 
     /// The port of it.
