@@ -14,7 +14,6 @@ use front::{
 use http::Method;
 use icecast::Answer;
 use mount::Tuned;
-use observe::{Value, span::Span};
 
 use crate::{context::Context, ingest, listen, respond};
 
@@ -69,10 +68,7 @@ impl Handler for Switchboard {
             ip: request.client,
         });
         match request.route() {
-            Route::Source(mount) => {
-                let span = span_of_source(&mount, &request);
-                Box::pin(async move { span.within(ingest::publish(context, mount, request, exchange)).await })
-            }
+            Route::Source(mount) => Box::pin(ingest::publish(context, mount, request, exchange)),
             Route::SourceRefused(_) => Box::pin(respond::answer(exchange, Answer::reserved_path())),
             // Behind a proxy the ban could not be seen at the accept.
             _ if self.is_unwelcome(&request) => {
@@ -90,16 +86,6 @@ impl Handler for Switchboard {
             route => Box::pin(context.api.answer(route, request, exchange)),
         }
     }
-}
-
-/// The session of a source, from its request to its end.
-fn span_of_source(mount: &MountName, request: &Request) -> Span {
-    let fields = [
-        ("mount", Value::text(mount.as_str())),
-        ("ip", Value::text(&request.client.to_string())),
-        ("protocol", Value::text("icecast")),
-    ];
-    Span::start("source", fields)
 }
 
 impl Switchboard {

@@ -24,6 +24,7 @@ use mount::{
     Claim, ClaimError, Intake, Offer, Owner, Protocol,
     metrics::{SOURCE_CONNECTS, SourceResult},
 };
+use observe::{Value, span::Span, task};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     time::timeout,
@@ -111,16 +112,21 @@ pub(crate) async fn publish(
     let mut stream = raw.stream;
     // A source that cannot be watched is still a source.
     let _ = front::watch_peer(&stream, PEER_SILENCE);
-    if stream.write_all(plan.before_body).await.is_ok() {
-        let ended = session
-            .run(&mut stream, decoder, BytesMut::from(&raw.buffered[..]), framed)
-            .await;
+    if stream.write_all(plan.before_body).await.is_err() {
+        return Outcome::taken();
+    }
+    let early = BytesMut::from(&raw.buffered[..]);
+    let span = session.span();
+    let serve = async move {
+        let ended = session.run(&mut stream, decoder, early, framed).await;
         if let (Ended::Complete, Some(after)) = (ended, plan.after_body) {
             // The source has all it needs to know; whether it reads this is up to it.
             let _ = stream.write_all(after).await;
         }
-    }
-    let _ = stream.shutdown().await;
+        let _ = stream.shutdown().await;
+    };
+    // A task of its own shows up under the mount's name; a panic in it has been told where it happened.
+    let _ = task::spawn_in(&span, "source", mount.as_str(), serve).await;
     Outcome::taken()
 }
 
@@ -178,6 +184,16 @@ impl Session {
             ip,
             user_agent,
         })
+    }
+
+    /// What the session's log lines and traces belong to.
+    pub(crate) fn span(&self) -> Span {
+        let fields = [
+            ("mount", Value::text(self.mount.as_str())),
+            ("ip", Value::text(&self.ip)),
+            ("user_agent", Value::text(&self.user_agent)),
+        ];
+        Span::start("source", fields)
     }
 
     /// Reads until the source ends, is silent for too long or is told to stop.

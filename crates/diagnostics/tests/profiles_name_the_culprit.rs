@@ -1,6 +1,11 @@
 //! What is planted in this program is what `go tool pprof` shows first, and what the text forms name.
 //!
 //! These tests share one process: its heap, its locks and its one CPU profile at a time; so they take turns.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "to fail is what a test is for, and what it skips it says"
+)]
 
 mod support;
 

@@ -98,8 +98,11 @@ fn a_source_session_is_a_span_and_its_log_lines_carry_its_id() {
 
 #[test]
 fn a_collector_that_is_away_disturbs_nothing_and_gets_the_rest_later() {
-    let port = Server::free_port();
-    let server = Server::setup().internal().set("otlp_endpoint", format!("http://127.0.0.1:{port}")).start();
+    // Somebody answers there, and hangs up at once.
+    let broken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = broken.local_addr().unwrap();
+    std::thread::spawn(move || broken.incoming().for_each(drop));
+    let server = Server::setup().internal().set("otlp_endpoint", format!("http://{address}")).start();
     server.wait_for_log("collector cannot be reached");
     let _feeder = Feeder::start(&server, "/live", 'a');
     server.wait_for_mount("/live");

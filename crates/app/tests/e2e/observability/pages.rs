@@ -99,7 +99,7 @@ fn the_bundle_has_everything_and_no_secret() {
     let file = server.folder().write("bundle.tar.gz", &bundle.body);
     let (status, list) = Program::start(Command::new("tar").arg("-tzf").arg(&file)).wait();
     assert!(status.success(), "{list}");
-    for part in ["metrics", "goroutine", "heap", "mutex", "block", "profile", "events", "streams", "config", "version"] {
+    for part in ["metrics", "goroutine", "heap", "mutex", "block", "profile", "events", "streams", "config", "system"] {
         assert!(list.contains(part), "{part} in\n{list}");
     }
     let (status, all) = Program::start(Command::new("tar").arg("-xzOf").arg(&file)).wait();

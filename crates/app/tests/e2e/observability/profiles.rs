@@ -22,10 +22,15 @@ fn has_pprof() -> bool {
 
 /// What `go tool pprof -top` says of a profile, as fetched by `go tool pprof` itself.
 fn top(server: &Server, profile: &str, more: &[&str]) -> String {
+    let more: Vec<_> = ["-top", "-nodecount=30"].iter().chain(more).copied().collect();
+    pprof(server, profile, &more)
+}
+
+fn pprof(server: &Server, profile: &str, more: &[&str]) -> String {
     let folder = server.folder().path();
     let mut pprof = Program::start(
         Command::new("go")
-            .args(["tool", "pprof", "-top", "-nodecount=30"])
+            .args(["tool", "pprof"])
             .args(more)
             .arg(format!("http://{}/debug/pprof/{profile}", server.internal()))
             .env("PPROF_TMPDIR", folder)
@@ -52,7 +57,7 @@ fn a_hot_function_is_first_in_the_processor_profile() {
     plant(&server, "hot&seconds=20");
     let table = top(&server, "profile?seconds=2", &[]);
     assert!(first(&table).contains("planted_hot_function"), "{table}");
-    let by_thread = top(&server, "profile?seconds=1", &["-tags"]);
+    let by_thread = pprof(&server, "profile?seconds=1", &["-tags"]);
     assert!(by_thread.contains("fault-hot"), "{by_thread}");
 }
 

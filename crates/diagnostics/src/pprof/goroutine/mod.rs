@@ -82,7 +82,12 @@ fn sample(entry: &Entry) -> Sample {
         });
     }
     let mut labels = vec![("name", entry.name.clone()), ("state", entry.state.to_owned())];
-    labels.extend(entry.subject.iter().map(|subject| ("subject", subject.to_string())));
+    labels.extend(
+        entry
+            .subject
+            .iter()
+            .map(|subject| ("subject", subject.to_string())),
+    );
     Sample {
         stack,
         values: vec![1],
