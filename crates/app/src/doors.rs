@@ -154,8 +154,16 @@ impl Doors {
 
     /// The sockets, for a successor.
     pub(crate) fn handles(&self) -> std::io::Result<Vec<OwnedFd>> {
-        let tcp = self.handles.tcp.iter().map(|socket| socket.try_clone().map(OwnedFd::from));
-        let unix = self.handles.unix.iter().map(|socket| socket.try_clone().map(OwnedFd::from));
+        let tcp = self
+            .handles
+            .tcp
+            .iter()
+            .map(|socket| socket.try_clone().map(OwnedFd::from));
+        let unix = self
+            .handles
+            .unix
+            .iter()
+            .map(|socket| socket.try_clone().map(OwnedFd::from));
         tcp.chain(unix).collect()
     }
 

@@ -4,8 +4,23 @@ use std::{collections::BTreeMap, path::Path};
 
 /// From the bottom up. A crate may use those before it.
 const ORDER: &[&str] = &[
-    "profile", "observe", "config", "media", "ring", "fanout", "auth", "mount", "outbound", "otlp", "icecast", "front", "relay",
-    "api", "diagnostics", "tinyice", "bench",
+    "profile",
+    "observe",
+    "config",
+    "media",
+    "ring",
+    "fanout",
+    "auth",
+    "mount",
+    "outbound",
+    "otlp",
+    "icecast",
+    "front",
+    "relay",
+    "api",
+    "diagnostics",
+    "tinyice",
+    "bench",
 ];
 
 /// Crates that stand apart: nothing of ours below them, or nothing of ours above them.

@@ -105,7 +105,11 @@ pub(crate) async fn listen(
         _ => Interleave::Plain,
     };
     // Reading and writing are the same for both kinds of sockets; only a close look tells them apart.
-    let socket = exchange.into_raw().stream.into_fd().map(std::net::TcpStream::from);
+    let socket = exchange
+        .into_raw()
+        .stream
+        .into_fd()
+        .map(std::net::TcpStream::from);
     match socket.and_then(Wire::plain) {
         Ok(wire) => context.mounts.enter(entrance, wire, head, interleave),
         Err(error) => {

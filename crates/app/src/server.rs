@@ -400,4 +400,3 @@ fn keep_token(config: &Config, token: &str) {
     // Where nothing can be written the banner has to do.
     let _ = file.and_then(|mut file| writeln!(file, "{token}"));
 }
-

@@ -82,7 +82,10 @@ impl Contender {
         let mut words: Vec<String> = Vec::new();
         match self {
             Contender::TinyIce { program, .. } => {
-                let file = folder.write("tinyice.json", &tinyice_config(demand, port, internal, &folder.path))?;
+                let file = folder.write(
+                    "tinyice.json",
+                    &tinyice_config(demand, port, internal, &folder.path),
+                )?;
                 let program = program
                     .canonicalize()
                     .map_err(|error| format!("{}: {error}", program.display()))?;

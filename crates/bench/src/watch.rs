@@ -24,7 +24,10 @@ pub(crate) fn run(args: &mut Args) -> Outcome<()> {
     let subscribers = args.take("subscribers", 1000usize)?;
     let feed_mounts = args.take("feed-mounts", 10)?;
     let window = Duration::from_secs_f64(args.take("seconds", 10.0)?);
-    let contender = find_tinyice(args)?.into_iter().next().ok_or("no tinyice found (see --tinyice)")?;
+    let contender = find_tinyice(args)?
+        .into_iter()
+        .next()
+        .ok_or("no tinyice found (see --tinyice)")?;
     args.finish()?;
     raise_descriptor_limit();
 
@@ -46,7 +49,9 @@ pub(crate) fn run(args: &mut Args) -> Outcome<()> {
     }
     drop(stand);
 
-    say(&format!("{feed_mounts} mounts, {subscribers} subscribers of /events\n"))?;
+    say(&format!(
+        "{feed_mounts} mounts, {subscribers} subscribers of /events\n"
+    ))?;
     let stand = Stand::set_up(&contender, &scenario(feed_mounts))?;
     let pid = stand.server.pid();
     thread::sleep(Duration::from_secs(2));
@@ -129,7 +134,10 @@ impl Subscribers {
         for number in 0..count {
             let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
             let part = number / PER_ADDRESS + 1;
-            let from = SocketAddr::from(([127, 1, u8::try_from(part / 250)?, u8::try_from(part % 250 + 1)?], 0));
+            let from = SocketAddr::from((
+                [127, 1, u8::try_from(part / 250)?, u8::try_from(part % 250 + 1)?],
+                0,
+            ));
             socket.bind(&from.into())?;
             socket.connect(&server.into())?;
             let mut stream: TcpStream = socket.into();
@@ -141,7 +149,8 @@ impl Subscribers {
             }
             stream.set_nonblocking(true)?;
             let mut stream = mio::net::TcpStream::from_std(stream);
-            poll.registry().register(&mut stream, Token(number), Interest::READABLE)?;
+            poll.registry()
+                .register(&mut stream, Token(number), Interest::READABLE)?;
             streams.push(stream);
         }
         Ok(Subscribers { poll, streams })

@@ -77,7 +77,8 @@ impl Fanout {
                 Err(_) => seen.silent.push(worker),
             }
         }
-        seen.listeners.sort_by_key(|view| std::cmp::Reverse((view.bytes_behind, view.presence.id)));
+        seen.listeners
+            .sort_by_key(|view| std::cmp::Reverse((view.bytes_behind, view.presence.id)));
         seen.listeners.truncate(inspect.most);
         seen
     }
@@ -114,7 +115,9 @@ impl Worker {
                 chunks_behind: behind,
                 bytes_behind: bytes,
                 lag: next.map(|chunk| now.saturating_duration_since(chunk.at)),
-                blocked: listener.blocked_since.map(|since| now.saturating_duration_since(since)),
+                blocked: listener
+                    .blocked_since
+                    .map(|since| now.saturating_duration_since(since)),
                 since_write: now.saturating_duration_since(listener.last_write),
                 tcp: listener.wire.tcp_info(),
             })
@@ -125,6 +128,8 @@ impl Worker {
 
 impl std::fmt::Debug for Inspect {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Inspect").field("most", &self.most).finish_non_exhaustive()
+        out.debug_struct("Inspect")
+            .field("most", &self.most)
+            .finish_non_exhaustive()
     }
 }

@@ -19,10 +19,14 @@ const LAG: &[f64] = &[
 ];
 
 /// Bounds of one round of a thread, in seconds.
-const CYCLE: &[f64] = &[0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0];
+const CYCLE: &[f64] = &[
+    0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0,
+];
 
 /// Bounds of the time to the first byte, in seconds.
-const FIRST_BYTE: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+const FIRST_BYTE: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
 
 /// Where the time of one mount's frames goes between the source's read and the listener's write.
 #[derive(Debug)]
@@ -107,7 +111,13 @@ impl WorkerMeter {
     }
 
     /// Counts a flush of `batch` that began at `picked_up` and reached `live` listeners at the edge.
-    pub(crate) fn count_flush(&self, delays: &Delays, batch: &[std::sync::Arc<Chunk>], picked_up: Instant, live: u64) {
+    pub(crate) fn count_flush(
+        &self,
+        delays: &Delays,
+        batch: &[std::sync::Arc<Chunk>],
+        picked_up: Instant,
+        live: u64,
+    ) {
         if !observe::ENABLED || live == 0 {
             return;
         }
@@ -141,5 +151,9 @@ pub(crate) struct Tally {
 
 /// A delay that is worth counting only when something is counted at all.
 pub(crate) fn since(start: Instant) -> Duration {
-    if observe::ENABLED { start.elapsed() } else { Duration::ZERO }
+    if observe::ENABLED {
+        start.elapsed()
+    } else {
+        Duration::ZERO
+    }
 }

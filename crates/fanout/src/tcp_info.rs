@@ -1,7 +1,10 @@
 //! What the kernel knows of a connection.
 //!
 //! Contract: asks, and changes nothing. Where the kernel tells less, fields are absent.
-#![allow(unsafe_code, reason = "getsockopt(TCP_INFO) has no safe wrapper that knows the newer fields")]
+#![allow(
+    unsafe_code,
+    reason = "getsockopt(TCP_INFO) has no safe wrapper that knows the newer fields"
+)]
 
 use std::{os::fd::BorrowedFd, time::Duration};
 

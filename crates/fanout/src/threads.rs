@@ -85,10 +85,7 @@ impl Fanout {
         if !self.accepts.load(Ordering::Acquire) {
             return;
         }
-        let least = self
-            .inboxes
-            .iter()
-            .min_by_key(|inbox| inbox.meter.listeners());
+        let least = self.inboxes.iter().min_by_key(|inbox| inbox.meter.listeners());
         if let Some(inbox) = least {
             // Counted here already, so that a flood of joins is spread before the threads see it.
             inbox.meter.listeners.fetch_add(1, Ordering::Relaxed);
@@ -122,10 +119,7 @@ impl Fanout {
     /// Listeners per thread.
     #[must_use]
     pub fn listeners(&self) -> Vec<usize> {
-        self.inboxes
-            .iter()
-            .map(|inbox| inbox.meter.listeners())
-            .collect()
+        self.inboxes.iter().map(|inbox| inbox.meter.listeners()).collect()
     }
 
     /// How each thread is doing.

@@ -160,7 +160,10 @@ impl Claim {
                 match self.last.replace(now) {
                     // Frames of one read belong together.
                     Some(last) if last != now => {
-                        self.mount.intake.gaps.observe_duration(now.saturating_duration_since(last));
+                        self.mount
+                            .intake
+                            .gaps
+                            .observe_duration(now.saturating_duration_since(last));
                     }
                     _ => {}
                 }

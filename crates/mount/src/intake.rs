@@ -151,7 +151,10 @@ impl Intake {
             return;
         }
         // Only the first unit can hold bytes of earlier reads.
-        let held = self.held_since.take().map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        let held = self
+            .held_since
+            .take()
+            .map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
         self.claim.set_held(held);
         for unit in self.units.drain(..) {
             self.claim.push(unit, now);

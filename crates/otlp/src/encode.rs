@@ -175,13 +175,21 @@ mod tests {
         let logs = logs(&resource(), &records);
         let record = &logs["resourceLogs"][0]["scopeLogs"][0]["logRecords"][0];
         assert_eq!(record["traceId"], context.trace.to_string());
-        assert_eq!((&record["severityNumber"], &record["severityText"]), (&13.into(), &"WARN".into()));
+        assert_eq!(
+            (&record["severityNumber"], &record["severityText"]),
+            (&13.into(), &"WARN".into())
+        );
         assert_eq!(record["body"]["stringValue"], "It happened to /li\"ve");
         let find = |key: &str| {
             let all = record["attributes"].as_array().unwrap();
-            all.iter().find(|attribute| attribute["key"] == key).map(|attribute| attribute["value"].clone())
+            all.iter()
+                .find(|attribute| attribute["key"] == key)
+                .map(|attribute| attribute["value"].clone())
         };
-        assert_eq!(find("bytes"), Some(json!({ "stringValue": "18446744073709551615" })));
+        assert_eq!(
+            find("bytes"),
+            Some(json!({ "stringValue": "18446744073709551615" }))
+        );
         assert_eq!(find("delta"), Some(json!({ "intValue": "-1" })));
         assert_eq!(find("live"), Some(json!({ "boolValue": true })));
         assert_eq!(find("ratio"), Some(json!({ "doubleValue": 1.5 })));
@@ -190,9 +198,19 @@ mod tests {
         let ended: Vec<_> = ended.into_iter().filter(|span| span.context == context).collect();
         let traces = traces(&resource(), &ended);
         let span = &traces["resourceSpans"][0]["scopeSpans"][0]["spans"][0];
-        assert_eq!((&span["name"], &span["status"]["code"]), (&"source".into(), &2.into()));
+        assert_eq!(
+            (&span["name"], &span["status"]["code"]),
+            (&"source".into(), &2.into())
+        );
         assert_eq!(span["traceId"], context.trace.to_string());
         assert_eq!(span["parentSpanId"], "");
-        assert!(span["startTimeUnixNano"].as_str().unwrap().parse::<u64>().unwrap() > 0);
+        assert!(
+            span["startTimeUnixNano"]
+                .as_str()
+                .unwrap()
+                .parse::<u64>()
+                .unwrap()
+                > 0
+        );
     }
 }

@@ -100,7 +100,11 @@ impl<T> Pile<T> {
                 let count = count.min(self.waiting.len());
                 self.waiting.drain(..count);
                 self.failures = 0;
-                let fate = if sent == Sent::Taken { Fate::Sent } else { Fate::Dropped };
+                let fate = if sent == Sent::Taken {
+                    Fate::Sent
+                } else {
+                    Fate::Dropped
+                };
                 ITEMS.of((self.signal, fate)).add(count as u64);
                 self.due = (!self.waiting.is_empty()).then_some(now);
             }
@@ -136,7 +140,9 @@ pub async fn export(
             }
             continue;
         };
-        let client = client.clone().with_policy(outbound::Policy::new(&allowed(&present.endpoint)));
+        let client = client
+            .clone()
+            .with_policy(outbound::Policy::new(&allowed(&present.endpoint)));
         let mut exporter = Exporter {
             client,
             settings: present,
@@ -158,7 +164,11 @@ async fn end(stopped: &mut watch::Receiver<bool>) {
 
 /// The collector is the operator's choice, so its address is open whatever network it is in; nothing else is.
 fn allowed(endpoint: &Url) -> Vec<outbound::Allow> {
-    endpoint.host_str().and_then(|host| host.parse().ok()).into_iter().collect()
+    endpoint
+        .host_str()
+        .and_then(|host| host.parse().ok())
+        .into_iter()
+        .collect()
 }
 
 struct Exporter {

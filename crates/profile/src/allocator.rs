@@ -24,7 +24,8 @@
 //! | 16 bytes to 4 KB, 1,000 alive | 80 GB/s | 1.26 ms | 1.34 ms | +7.6 % |
 //! | 1 to 2 KB, filled, freed by another thread | 11 GB/s | 13.1 ms | 13.4 ms | +2.4 % |
 //!
-//! With jemalloc's own way to take a stack, which reads unwind tables, a sample costs ten times as much.
+//! With jemalloc's own way to take a stack, which reads unwind tables, a sample of the second loop costs 2.5 µs and not
+//! 0.5 µs, and more with the depth of the stack.
 #![allow(
     unsafe_code,
     reason = "a global allocator is unsafe by nature, and jemalloc is set up through symbols and a function pointer"
@@ -134,8 +135,8 @@ mod jemalloc {
     #[unsafe(link_section = ".init_array")]
     static INSTALL: extern "C" fn() = install;
 
-    /// Replaces jemalloc's way to take a stack, which reads unwind tables and takes some ten microseconds, by frame
-    /// pointers: with tables a thread that does nothing but allocate would lose more than the promised 1 %.
+    /// Replaces jemalloc's way to take a stack, which reads unwind tables, by one that follows frame pointers and costs
+    /// a fifth.
     extern "C" fn install() {
         // SAFETY: the type is that of jemalloc's hook, which is null while sampling is off.
         let before = unsafe { raw::read::<Option<Backtrace>>(BACKTRACE) };

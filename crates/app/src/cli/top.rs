@@ -34,7 +34,10 @@ impl Pace {
     fn parse(words: &[String]) -> Option<Self> {
         let interval = match words.first() {
             None => 1.0,
-            Some(word) => word.parse::<f64>().ok().filter(|seconds| (0.1..=3_600.0).contains(seconds))?,
+            Some(word) => word
+                .parse::<f64>()
+                .ok()
+                .filter(|seconds| (0.1..=3_600.0).contains(seconds))?,
         };
         let count = match words.get(1) {
             None => None,
@@ -64,11 +67,18 @@ pub(super) fn watch(flags: &Flags, terminal: &mut Terminal<'_>) -> u8 {
         .unwrap_or_default()
         .with(&overrides);
     let addresses = http::internal(&config);
-    let Some((address, mut before)) = addresses.iter().find_map(|address| Some((*address, ask(*address).ok()?))) else {
+    let Some((address, mut before)) = addresses
+        .iter()
+        .find_map(|address| Some((*address, ask(*address).ok()?)))
+    else {
         let shown: Vec<_> = addresses.iter().map(SocketAddr::to_string).collect();
         terminal.complain(format_args!(
             "Error: no server answers on its internal port ({}); see metrics_listen and -metrics-listen",
-            if shown.is_empty() { "it is off".to_owned() } else { shown.join(", ") }
+            if shown.is_empty() {
+                "it is off".to_owned()
+            } else {
+                shown.join(", ")
+            }
         ));
         return FAILED;
     };
@@ -94,7 +104,10 @@ pub(super) fn watch(flags: &Flags, terminal: &mut Terminal<'_>) -> u8 {
                 let size = if live { Size::of_terminal() } else { Size::ENDLESS };
                 let block = screen::block(&before, &now, address, order, size);
                 let begin = if live { screen::HOME } else { "" };
-                if write!(terminal.out, "{begin}{block}").and_then(|()| terminal.out.flush()).is_err() {
+                if write!(terminal.out, "{begin}{block}")
+                    .and_then(|()| terminal.out.flush())
+                    .is_err()
+                {
                     // Nobody reads any more.
                     return OK;
                 }

@@ -246,7 +246,12 @@ impl Server {
     }
 
     /// Ends everything in order: no new connections, what listeners are due, sources, running requests.
-    pub(super) async fn shut_down(&self, stop: watch::Sender<bool>, doors: Option<Doors>, calls: task::TaskHandle<()>) {
+    pub(super) async fn shut_down(
+        &self,
+        stop: watch::Sender<bool>,
+        doors: Option<Doors>,
+        calls: task::TaskHandle<()>,
+    ) {
         stop.send_replace(true);
         let fanout = Arc::clone(&self.fanout);
         let deadline = Instant::now() + LAST_BYTES;

@@ -80,7 +80,12 @@ fn plant_deadlock(runtime: &Handle, mounts: &Arc<Mounts>) -> std::io::Result<()>
     })?;
     let _ = holds.recv();
     let holder = Arc::clone(mounts);
-    task::spawn("fault-holder", (), async move { planted_deadlock_holder(&holder) }).detach();
+    task::spawn(
+        "fault-holder",
+        (),
+        async move { planted_deadlock_holder(&holder) },
+    )
+    .detach();
     for _ in 0..runtime.metrics().num_workers() * 2 {
         let mounts = Arc::clone(mounts);
         task::spawn("fault-victim", (), async move {

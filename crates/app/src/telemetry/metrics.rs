@@ -99,8 +99,18 @@ fn expose_totals(mounts: &Mounts, meters: &Meters, out: &mut Exposition) {
         "Bytes that listeners missed because they fell behind.",
         rising(2, sums.dropped),
     );
-    total("tinyice_listeners_total", Kind::Gauge, "Listeners connected now.", sums.listeners);
-    total("tinyice_sources_total", Kind::Gauge, "Mounts with a live source now.", sums.sources);
+    total(
+        "tinyice_listeners_total",
+        Kind::Gauge,
+        "Listeners connected now.",
+        sums.listeners,
+    );
+    total(
+        "tinyice_sources_total",
+        Kind::Gauge,
+        "Mounts with a live source now.",
+        sums.sources,
+    );
 }
 
 type Value = fn(&MountMeter) -> Number;
@@ -215,7 +225,10 @@ fn expose_delays(mounts: &[MountMeter], out: &mut Exposition) {
     );
     for mount in mounts {
         for (stage, histogram) in mount.delays().stages() {
-            family.histogram(&[("mount", mount.mount()), ("stage", stage)], &histogram.snapshot());
+            family.histogram(
+                &[("mount", mount.mount()), ("stage", stage)],
+                &histogram.snapshot(),
+            );
         }
     }
     drop(family);
@@ -268,7 +281,10 @@ fn expose_delivery(fanout: &Fanout, out: &mut Exposition) {
         "Listeners that are behind the live edge.",
     )
     .sample(&[], catching_up);
-    let burst = workers.iter().map(|(_, meter)| meter.burst_bytes.get()).sum::<u64>();
+    let burst = workers
+        .iter()
+        .map(|(_, meter)| meter.burst_bytes.get())
+        .sum::<u64>();
     out.family(
         "tinyice_burst_bytes_total",
         Kind::Counter,
@@ -284,7 +300,11 @@ fn expose_delivery(fanout: &Fanout, out: &mut Exposition) {
         cycle.histogram(&[("worker", worker)], &meter.cycle.snapshot());
     }
     drop(cycle);
-    let mut listeners = out.family("tinyice_fanout_listeners", Kind::Gauge, "Listeners of a delivery thread.");
+    let mut listeners = out.family(
+        "tinyice_fanout_listeners",
+        Kind::Gauge,
+        "Listeners of a delivery thread.",
+    );
     for (worker, meter) in &workers {
         listeners.sample(&[("worker", worker)], meter.listeners() as u64);
     }

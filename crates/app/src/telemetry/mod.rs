@@ -18,12 +18,12 @@ use std::{
 use config::{Config, Endpoint};
 use diagnostics::{Answer, BadQuery, Limits, Page, Pages, Port, Query, Settings};
 use fanout::Fanout;
+use http::HeaderValue;
 use observe::{
     metrics::{AllocatorStats, BuildInfo},
     task::{self, TaskHandle},
     watchdog::Watchdog,
 };
-use http::HeaderValue;
 use tokio::{runtime::Handle, sync::watch};
 
 use crate::{calls, cli, context::Context};
@@ -71,7 +71,8 @@ impl Telemetry {
         let watchdog = watching::start(&runtime, &context.mounts, fanout);
         let (stop, stopped) = watch::channel(false);
         let (collector, collected) = watch::channel(collector_of(config, context));
-        let client = outbound::Client::new(outbound::Policy::new(&[]), HeaderValue::from_static(calls::AGENT));
+        let client =
+            outbound::Client::new(outbound::Policy::new(&[]), HeaderValue::from_static(calls::AGENT));
         let exporting = task::spawn("otlp", (), otlp::export(client, collected, stopped));
         let settings = Settings {
             addresses: addresses(config),
@@ -163,8 +164,14 @@ fn addresses(config: &Config) -> Vec<SocketAddr> {
 
 /// Names that a browser or a scraper may call the port by: the server's own and those it is told to listen on.
 fn names(config: &Config) -> Vec<String> {
-    let hosts = config.metrics_listen.iter().filter_map(|endpoint| endpoint.host.clone());
-    hosts.chain([config.hostname.clone()]).filter(|name| !name.is_empty()).collect()
+    let hosts = config
+        .metrics_listen
+        .iter()
+        .filter_map(|endpoint| endpoint.host.clone());
+    hosts
+        .chain([config.hostname.clone()])
+        .filter(|name| !name.is_empty())
+        .collect()
 }
 
 fn pages(runtime: &Handle, context: &Arc<Context>, fanout: &Arc<Fanout>) -> Pages {

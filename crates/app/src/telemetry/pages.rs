@@ -34,7 +34,8 @@ pub(super) fn streams(mounts: &Mounts, fanout: &Fanout, query: &Query) -> Result
     let mut meters = mounts.meters(now).mounts;
     meters.retain(|mount| only.as_deref().is_none_or(|name| name == mount.mount()));
     let slowest = look(fanout, shown, move |presence| {
-        only.as_deref().is_none_or(|name| name == presence.fed_by().as_str())
+        only.as_deref()
+            .is_none_or(|name| name == presence.fed_by().as_str())
     });
     Ok(match form {
         Form::Json => Answer::json(&json!({
@@ -60,7 +61,9 @@ pub(super) fn listeners(mounts: &Mounts, fanout: &Fanout, query: &Query) -> Resu
         .map_err(|_| BadQuery::new("ip is an address such as 203.0.113.9"))?;
     let mount = query.get("mount").map(str::to_owned);
     let seen = look(fanout, shown, move |presence| {
-        mount.as_deref().is_none_or(|name| name == presence.fed_by().as_str())
+        mount
+            .as_deref()
+            .is_none_or(|name| name == presence.fed_by().as_str())
             && ip.is_none_or(|ip| ip == presence.ip)
             && (id == 0 || id == presence.id)
     });
@@ -154,7 +157,13 @@ fn streams_text(meters: &[MountMeter], fanout: &Fanout, slowest: &Inspection) ->
     text.push_str("\nWHERE TIME GOES (mean per frame)\n");
     row(
         &mut text,
-        &[("mount", 24), ("ingest", 9), ("framing", 9), ("ring", 9), ("fanout", 9)],
+        &[
+            ("mount", 24),
+            ("ingest", 9),
+            ("framing", 9),
+            ("ring", 9),
+            ("fanout", 9),
+        ],
     );
     for mount in meters.iter().filter(|mount| mount.stream().is_some()) {
         let mut cells = vec![(clean(mount.mount()), 24)];
@@ -169,7 +178,13 @@ fn streams_text(meters: &[MountMeter], fanout: &Fanout, slowest: &Inspection) ->
     text.push_str("\nDELIVERY THREADS\n");
     row(
         &mut text,
-        &[("worker", 6), ("listeners", 9), ("behind", 7), ("flush every", 11), ("rounds", 10)],
+        &[
+            ("worker", 6),
+            ("listeners", 9),
+            ("behind", 7),
+            ("flush every", 11),
+            ("rounds", 10),
+        ],
     );
     for (worker, meter) in fanout.meters().enumerate() {
         let state = if slowest.silent.contains(&worker) {
@@ -233,12 +248,18 @@ fn write_listeners(text: &mut String, seen: &Inspection) {
             (view.bytes_behind.to_string(), 9),
             (view.lag.map_or("-".to_owned(), seconds), 8),
             (view.blocked.map_or("-".to_owned(), seconds), 8),
-            (tcp(|tcp| format!("{}±{}", millis(tcp.round_trip), millis(tcp.variation))), 14),
+            (
+                tcp(|tcp| format!("{}±{}", millis(tcp.round_trip), millis(tcp.variation))),
+                14,
+            ),
             (tcp(|tcp| tcp.retransmits.to_string()), 6),
             (tcp(|tcp| optional(tcp.unsent)), 8),
             (tcp(|tcp| tcp.client_limited.map_or("-".to_owned(), seconds)), 8),
             (
-                tcp(|tcp| tcp.delivery_rate.map_or("-".to_owned(), |rate| format!("{} kB/s", rate / 1_000))),
+                tcp(|tcp| {
+                    tcp.delivery_rate
+                        .map_or("-".to_owned(), |rate| format!("{} kB/s", rate / 1_000))
+                }),
                 11,
             ),
             (clean(&view.presence.user_agent), 0),
@@ -350,7 +371,13 @@ fn row<T: AsRef<str>>(text: &mut String, cells: &[(T, usize)]) {
 fn clean(text: &str) -> String {
     text.chars()
         .take(120)
-        .map(|character| if character.is_control() { '\u{fffd}' } else { character })
+        .map(|character| {
+            if character.is_control() {
+                '\u{fffd}'
+            } else {
+                character
+            }
+        })
         .collect()
 }
 

@@ -43,9 +43,12 @@ pub(super) fn start(runtime: &Handle, mounts: &Arc<Mounts>, fanout: &Arc<Fanout>
         move || {
             let ended = fanout.ended_early();
             let told = |worker: &usize| {
-                Finding::new(format!("delivery thread {worker}"), "the thread has ended: its listeners are gone")
-                    .error()
-                    .blocking()
+                Finding::new(
+                    format!("delivery thread {worker}"),
+                    "the thread has ended: its listeners are gone",
+                )
+                .error()
+                .blocking()
             };
             ended.iter().map(told).collect()
         }
@@ -57,7 +60,10 @@ pub(super) fn start(runtime: &Handle, mounts: &Arc<Mounts>, fanout: &Arc<Fanout>
 
 fn silent_sources(mounts: &Mounts) -> Vec<Finding> {
     let meters = mounts.meters(Instant::now());
-    let silent = meters.mounts.iter().filter(|mount| mount.is_connected() && mount.silence() > SILENT);
+    let silent = meters
+        .mounts
+        .iter()
+        .filter(|mount| mount.is_connected() && mount.silence() > SILENT);
     silent
         .map(|mount| {
             let problem = "the source is connected and sends nothing";
@@ -90,7 +96,10 @@ fn stalled_outputs(mounts: &Mounts, outputs: &mut HashMap<String, Output>, now: 
             Some(before) if before.sent == sent => before.since,
             _ => None,
         };
-        if let Some(lasting) = since.map(|since| now.saturating_duration_since(since)).filter(|time| *time > STANDS_STILL) {
+        if let Some(lasting) = since
+            .map(|since| now.saturating_duration_since(since))
+            .filter(|time| *time > STANDS_STILL)
+        {
             findings.push(
                 Finding::new(mount.mount(), "frames come in and no listener gets any")
                     .error()

@@ -46,7 +46,10 @@ impl Feed {
         let mut wire = server.connect();
         wire.send(format!("GET /events{query} HTTP/1.0\r\n\r\n"));
         let head = wire.head();
-        assert_eq!((head.status, head.get("Content-Type")), (200, Some("text/event-stream")));
+        assert_eq!(
+            (head.status, head.get("Content-Type")),
+            (200, Some("text/event-stream"))
+        );
         Self(wire)
     }
 
@@ -93,7 +96,11 @@ fn curl_reads_a_feed() {
     let _live = publish(&server, "/live");
     server.wait_for_mount("/live");
     let mut curl = Program::start(Command::new("curl").args(["-sNi", &server.url("/events")]));
-    let shows = |text: &str| until(text, || curl.output().replace('\r', "").contains(text).then_some(()));
+    let shows = |text: &str| {
+        until(text, || {
+            curl.output().replace('\r', "").contains(text).then_some(())
+        })
+    };
     for text in [
         "Content-Type: text/event-stream",
         "Cache-Control: no-store",
@@ -114,7 +121,9 @@ fn curl_reads_a_feed() {
 fn unlisted_mounts_are_told_only_to_those_who_name_them() {
     let server = server(0);
     let (_live, secret) = (publish(&server, "/live"), publish(&server, "/hidden-one"));
-    until("both mounts", || (server.admin("listmounts").text().matches("<source ").count() == 2).then_some(()));
+    until("both mounts", || {
+        (server.admin("listmounts").text().matches("<source ").count() == 2).then_some(())
+    });
     let (mut all, mut named) = (Feed::open(&server, ""), Feed::open(&server, "?mount=/hidden-one"));
     assert_eq!(named.event(), ("message".to_owned(), json!([])));
     let (name, data) = named.event();
@@ -126,7 +135,10 @@ fn unlisted_mounts_are_told_only_to_those_who_name_them() {
     set_title(&server, "/live", "the end");
     let seen = loop {
         let (name, data) = all.event();
-        assert!(!data.to_string().contains("hidden-one") && name != "gone", "{data}");
+        assert!(
+            !data.to_string().contains("hidden-one") && name != "gone",
+            "{data}"
+        );
         if data["title"] == "the end" {
             break data;
         }
@@ -139,7 +151,10 @@ fn an_address_has_twenty_feeds() {
     let server = server(0);
     let mut feeds: Vec<_> = (0..20).map(|_| Feed::open(&server, "")).collect();
     let refused = get(server.address(), "/events", "Origin: https://site.example\r\n");
-    assert_eq!((refused.status(), refused.head.get("Retry-After")), (503, Some("30")));
+    assert_eq!(
+        (refused.status(), refused.head.get("Retry-After")),
+        (503, Some("30"))
+    );
     assert_eq!(refused.head.get("Access-Control-Allow-Origin"), Some("*"));
     feeds.pop();
     until("room for another", || {
@@ -152,7 +167,10 @@ fn an_address_has_twenty_feeds() {
 /// Kilobytes of memory in use.
 fn resident(server: &Server) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
@@ -248,12 +266,22 @@ fn the_bundled_pages_follow_without_a_reload() {
     };
     let server = server(0);
     let landing = browser.open(&server.url("/"));
-    assert_eq!(browser.value(&landing, "document.querySelectorAll('[data-stream]').length"), 0);
+    assert_eq!(
+        browser.value(&landing, "document.querySelectorAll('[data-stream]').length"),
+        0
+    );
     let live = publish(&server, "/live");
     let unlisted = publish(&server, "/unlisted");
     // The list is fetched again when there is something to list.
-    browser.wait_for(&landing, "document.querySelector('[data-stream]')?.dataset.mount ?? ''", "/live");
-    assert_eq!(browser.value(&landing, "document.querySelectorAll('[data-stream]').length"), 1);
+    browser.wait_for(
+        &landing,
+        "document.querySelector('[data-stream]')?.dataset.mount ?? ''",
+        "/live",
+    );
+    assert_eq!(
+        browser.value(&landing, "document.querySelectorAll('[data-stream]').length"),
+        1
+    );
 
     let song = "document.querySelector('[data-song]').textContent";
     let player = browser.open(&server.url("/player/live"));
@@ -272,14 +300,26 @@ fn the_bundled_pages_follow_without_a_reload() {
     listener.send("GET /live HTTP/1.0\r\n\r\n");
     assert_eq!(listener.head().status, 200);
     for page in [&landing, &player] {
-        browser.wait_for(page, "document.querySelector('[data-listeners]').textContent", "1 listener");
+        browser.wait_for(
+            page,
+            "document.querySelector('[data-listeners]').textContent",
+            "1 listener",
+        );
     }
     drop((live, unlisted));
     for page in [&player, &hidden] {
-        browser.wait_for(page, "document.querySelector('[data-badge]').textContent", "Off air");
+        browser.wait_for(
+            page,
+            "document.querySelector('[data-badge]').textContent",
+            "Off air",
+        );
     }
     let _live = publish(&server, "/live");
-    browser.wait_for(&player, "document.querySelector('[data-badge]').textContent", "On air");
+    browser.wait_for(
+        &player,
+        "document.querySelector('[data-badge]').textContent",
+        "On air",
+    );
     for page in [&landing, &player, &hidden] {
         assert_eq!(browser.value(page, "window.loaded"), "once");
     }
@@ -294,5 +334,9 @@ fn a_page_that_waits_shows_the_player_when_the_mount_is_back() {
     let page = browser.open(&server.url("/player/live"));
     assert_eq!(browser.value(&page, "document.body.dataset.await"), "/live");
     let _live = publish(&server, "/live");
-    browser.wait_for(&page, "document.querySelector('[data-player]')?.dataset.mount ?? ''", "/live");
+    browser.wait_for(
+        &page,
+        "document.querySelector('[data-player]')?.dataset.mount ?? ''",
+        "/live",
+    );
 }

@@ -60,7 +60,10 @@ impl Station {
     fn start() -> Self {
         let server = Server::setup().internal().variable("TINYICE_FAULTS", "1").start();
         // A lock has numbers from the first time that somebody waits for it.
-        assert_eq!(server.ask("/debug/fault?kind=contention&seconds=120").status(), 200);
+        assert_eq!(
+            server.ask("/debug/fault?kind=contention&seconds=120").status(),
+            200
+        );
         let feeders = [
             Feeder::start(&server, "/live", 'a'),
             Feeder::start(&server, "/other", 'b'),

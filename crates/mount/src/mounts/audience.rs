@@ -9,9 +9,7 @@ use fanout::{Departure, Interleave, Leave, Presence, Wire};
 use super::Mounts;
 use crate::{
     Entrance, Refused, Stream, Tuned, events, fallback,
-    metrics::{
-        LISTENER_CONNECTS, LISTENER_DISCONNECTS, LISTENER_SESSIONS, ListenerProtocol, ListenerResult,
-    },
+    metrics::{LISTENER_CONNECTS, LISTENER_DISCONNECTS, LISTENER_SESSIONS, ListenerProtocol, ListenerResult},
 };
 
 impl Mounts {
@@ -84,7 +82,9 @@ impl Mounts {
         let admission = entrance.into_admission(wire, head, interleave);
         let presence = Arc::clone(&admission.presence);
         self.listeners.enter(&presence);
-        LISTENER_CONNECTS.of((ListenerProtocol::Http, ListenerResult::Ok)).inc();
+        LISTENER_CONNECTS
+            .of((ListenerProtocol::Http, ListenerResult::Ok))
+            .inc();
         observe::emit(events::ListenerConnected {
             mount: &presence.mount(),
             ip: presence.ip,

@@ -54,12 +54,22 @@ impl Sample {
         let seconds = self.at.saturating_duration_since(before.at).as_secs_f64();
         let growth = self.sum(name, with) - before.sum(name, with);
         // Smaller means that the server was started anew in between.
-        if seconds > 0.0 { growth.max(0.0) / seconds } else { 0.0 }
+        if seconds > 0.0 {
+            growth.max(0.0) / seconds
+        } else {
+            0.0
+        }
     }
 
     /// The value below which a share of what a histogram counted since an earlier look lies: the upper bound of its
     /// bucket. Nothing when nothing was counted; infinite above the last bound.
-    pub(super) fn quantile(&self, before: &Self, name: &str, with: &[(&str, &str)], share: f64) -> Option<f64> {
+    pub(super) fn quantile(
+        &self,
+        before: &Self,
+        name: &str,
+        with: &[(&str, &str)],
+        share: f64,
+    ) -> Option<f64> {
         let bucket = format!("{name}_bucket");
         let mut bounds: Vec<(f64, f64)> = Vec::new();
         for bound in self.label_values(&bucket, "le") {
@@ -69,7 +79,10 @@ impl Sample {
             bounds.push((bound.parse().unwrap_or(f64::INFINITY), count));
         }
         bounds.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let all = bounds.last().map(|(_, count)| *count).filter(|count| *count > 0.0)?;
+        let all = bounds
+            .last()
+            .map(|(_, count)| *count)
+            .filter(|count| *count > 0.0)?;
         bounds
             .iter()
             .find(|(_, count)| *count >= all * share)
@@ -139,7 +152,8 @@ mod tests {
             ("a", None),
             ("", None),
         ] {
-            let expected = expected.map(|(name, labels, value): (&str, _, _)| (name.to_owned(), labels, value));
+            let expected =
+                expected.map(|(name, labels, value): (&str, _, _)| (name.to_owned(), labels, value));
             assert_eq!(one(line), expected, "{line}");
         }
     }
@@ -156,6 +170,9 @@ mod tests {
         assert_eq!(now.quantile(&before, "lag", &[], 0.1), Some(0.1));
         assert_eq!(now.quantile(&before, "lag", &[], 0.9), Some(f64::INFINITY));
         assert_eq!(before.quantile(&before, "lag", &[], 0.5), None);
-        assert!(before.rate(&now, "bytes_total", &[]).abs() < 1e-9, "a restart is no negative rate");
+        assert!(
+            before.rate(&now, "bytes_total", &[]).abs() < 1e-9,
+            "a restart is no negative rate"
+        );
     }
 }

@@ -97,7 +97,16 @@ pub(super) fn block(before: &Sample, now: &Sample, address: SocketAddr, order: O
     let room = size.rows.saturating_sub(lines.len() + 2);
     lines.push(format!(
         "{:<28} {:<8} {:>9} {:>9} {:>11} {:>10} {:>6} {:>8} {:>7} {:>8}",
-        "MOUNT", "SOURCE", "LISTENERS", "IN kbit/s", "OUT kbit/s", "DROP B/s", "HEALTH", "SILENCE", "RING", "DELAY p99"
+        "MOUNT",
+        "SOURCE",
+        "LISTENERS",
+        "IN kbit/s",
+        "OUT kbit/s",
+        "DROP B/s",
+        "HEALTH",
+        "SILENCE",
+        "RING",
+        "DELAY p99"
     ));
     let hidden = mounts.len().saturating_sub(room);
     for mount in mounts.iter().take(room) {
@@ -191,7 +200,13 @@ fn mount(before: &Sample, now: &Sample, name: String) -> Mount {
 fn clean(text: &str, most: usize) -> String {
     text.chars()
         .take(most)
-        .map(|character| if character.is_control() { '\u{fffd}' } else { character })
+        .map(|character| {
+            if character.is_control() {
+                '\u{fffd}'
+            } else {
+                character
+            }
+        })
         .collect()
 }
 
@@ -269,17 +284,11 @@ mod tests {
         let first = block.lines().find(|line| line.starts_with('/')).unwrap();
         let cells: Vec<_> = first.split_whitespace().collect();
         assert_eq!(cells[..5], ["/a", "on", "3", "0", "128"]);
-        let small = super::block(
-            &before,
-            &now,
-            address,
-            Order::Name,
-            Size {
-                columns: 30,
-                rows: 7,
-            },
+        let small = super::block(&before, &now, address, Order::Name, Size { columns: 30, rows: 7 });
+        assert!(
+            small.lines().count() <= 7 && small.lines().all(|line| line.chars().count() <= 30),
+            "{small}"
         );
-        assert!(small.lines().count() <= 7 && small.lines().all(|line| line.chars().count() <= 30), "{small}");
         assert!(small.ends_with("… and 1 more\n"), "{small}");
     }
 
@@ -287,6 +296,9 @@ mod tests {
     fn times_are_written_for_people() {
         assert_eq!(uptime(59.0), "00:00:59");
         assert_eq!(uptime(90_061.0), "1 d 01:01");
-        assert_eq!((span(0.25), span(2.0), span(f64::INFINITY)), ("250 ms".into(), "2.0 s".into(), ">max".into()));
+        assert_eq!(
+            (span(0.25), span(2.0), span(f64::INFINITY)),
+            ("250 ms".into(), "2.0 s".into(), ">max".into())
+        );
     }
 }

@@ -35,7 +35,12 @@ impl Browser {
         let ((its_commands, commands), (answers, its_answers)) = (pipe().unwrap(), pipe().unwrap());
         let mut command = Command::new("chromium");
         command
-            .args(["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"])
+            .args([
+                "--headless=new",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-dev-shm-usage",
+            ])
             .args(["--no-first-run", "--remote-debugging-pipe"])
             .arg(format!("--user-data-dir={}", profile.path().display()))
             .arg("about:blank")
@@ -75,7 +80,11 @@ impl Browser {
         let page = Page {
             session: session.as_str().unwrap().to_owned(),
         };
-        until("the page", || (self.value(&page, "document.readyState") == "complete").then_some(()));
+        // A new tab is an empty page first, which is complete at once.
+        let state = "location.href === 'about:blank' ? 'blank' : document.readyState";
+        until("the page", || {
+            (self.value(&page, state) == "complete").then_some(())
+        });
         page
     }
 
@@ -93,7 +102,10 @@ impl Browser {
         let mut last = Value::Null;
         let began = std::time::Instant::now();
         while last != expected {
-            assert!(began.elapsed() < PATIENCE, "{expression} is {last}, not {expected}");
+            assert!(
+                began.elapsed() < PATIENCE,
+                "{expression} is {last}, not {expected}"
+            );
             last = self.value(page, expression);
             std::thread::sleep(std::time::Duration::from_millis(20));
         }

@@ -214,7 +214,9 @@ impl Server {
     pub(crate) fn internal(&self) -> SocketAddr {
         let line = self.wait_for_log("Internal port open at ");
         let (_, address) = line.split_once("Internal port open at ").unwrap();
-        let end = address.find(|c: char| !c.is_ascii_digit() && !".:[]".contains(c)).unwrap_or(address.len());
+        let end = address
+            .find(|c: char| !c.is_ascii_digit() && !".:[]".contains(c))
+            .unwrap_or(address.len());
         address[..end].parse().unwrap_or_else(|_| panic!("{line}"))
     }
 
@@ -227,7 +229,10 @@ impl Server {
     pub(crate) fn metric(&self, series: &str) -> Option<f64> {
         let reply = self.ask("/metrics");
         assert_eq!(reply.status(), 200, "{reply:?}");
-        reply.text().lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
+        reply
+            .text()
+            .lines()
+            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
     }
 
     /// The port of it.

@@ -40,7 +40,12 @@ impl Collector {
         let taken = self.taken.lock();
         let bodies = taken.iter().filter(|(to, _)| to == path);
         bodies
-            .flat_map(|(_, body)| body.pointer(pointer).and_then(Value::as_array).cloned().unwrap_or_default())
+            .flat_map(|(_, body)| {
+                body.pointer(pointer)
+                    .and_then(Value::as_array)
+                    .cloned()
+                    .unwrap_or_default()
+            })
             .collect()
     }
 }
@@ -65,7 +70,9 @@ fn take(mut stream: TcpStream) -> Option<(String, Value)> {
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").ok()?;
+    stream
+        .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+        .ok()?;
     Some((path, serde_json::from_slice(&body).ok()?))
 }
 
@@ -75,17 +82,23 @@ const RECORDS: &str = "/resourceLogs/0/scopeLogs/0/logRecords";
 #[test]
 fn a_source_session_is_a_span_and_its_log_lines_carry_its_id() {
     let collector = Collector::start();
-    let server = Server::setup().set("otlp_endpoint", format!("http://{}", collector.address)).start();
+    let server = Server::setup()
+        .set("otlp_endpoint", format!("http://{}", collector.address))
+        .start();
     let feeder = Feeder::start(&server, "/live", 'a');
     server.wait_for_mount("/live");
     drop(feeder);
     server.wait_for_log("Source disconnected");
     let span = until("the span of the session", || {
-        collector.all("/v1/traces", SPANS).into_iter().find(|span| span["name"] == "source")
+        collector
+            .all("/v1/traces", SPANS)
+            .into_iter()
+            .find(|span| span["name"] == "source")
     });
     let trace = span["traceId"].as_str().unwrap();
     assert_eq!(trace.len(), 32);
-    let times = ["startTimeUnixNano", "endTimeUnixNano"].map(|key| span[key].as_str().unwrap().parse::<u64>().unwrap());
+    let times = ["startTimeUnixNano", "endTimeUnixNano"]
+        .map(|key| span[key].as_str().unwrap().parse::<u64>().unwrap());
     assert!(times[0] < times[1], "{span}");
     for message in ["Source connected", "Source disconnected"] {
         let record = until(message, || {
@@ -102,18 +115,26 @@ fn a_collector_that_is_away_disturbs_nothing_and_gets_the_rest_later() {
     let broken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = broken.local_addr().unwrap();
     std::thread::spawn(move || broken.incoming().for_each(drop));
-    let server = Server::setup().internal().set("otlp_endpoint", format!("http://{address}")).start();
+    let server = Server::setup()
+        .internal()
+        .set("otlp_endpoint", format!("http://{address}"))
+        .start();
     server.wait_for_log("collector cannot be reached");
     let _feeder = Feeder::start(&server, "/live", 'a');
     server.wait_for_mount("/live");
     let failures = "tinyice_otlp_failures_total{signal=\"logs\"}";
-    until("failures are counted", || server.metric(failures).filter(|count| *count >= 1.0));
+    until("failures are counted", || {
+        server.metric(failures).filter(|count| *count >= 1.0)
+    });
     let collector = Collector::start();
     server.edit_config(|config| config["otlp_endpoint"] = format!("http://{}", collector.address).into());
     assert!(server.reload());
     until("the new collector", || {
         drop(Capture::start(&server, "/live", ""));
         let records = collector.all("/v1/logs", RECORDS);
-        records.iter().any(|record| record["body"]["stringValue"] == "Listener connected").then_some(())
+        records
+            .iter()
+            .any(|record| record["body"]["stringValue"] == "Listener connected")
+            .then_some(())
     });
 }

@@ -15,7 +15,10 @@ fn server() -> Server {
 
 fn plant(server: &Server, fault: &str) {
     let reply = server.ask(&format!("/debug/fault?kind={fault}"));
-    assert_eq!(reply.text(), format!("planted: {}\n", fault.split('&').next().unwrap()));
+    assert_eq!(
+        reply.text(),
+        format!("planted: {}\n", fault.split('&').next().unwrap())
+    );
 }
 
 /// One of the documented commands, word for word but for the address.
@@ -62,14 +65,24 @@ fn a_deadlocked_media_path_is_named_by_the_documented_commands() {
     let waiting = blocks(&dump, waits);
     assert!(!waiting.is_empty(), "{dump}");
     // Whoever waits says who holds, and the holder's own block says what it waits for in turn.
-    assert!(waiting.iter().any(|block| block.contains("fault-holder")), "{}", waiting.join("\n\n"));
+    assert!(
+        waiting.iter().any(|block| block.contains("fault-holder")),
+        "{}",
+        waiting.join("\n\n")
+    );
     let holder = blocks(&dump, "waiting for lock \"fault.gate\"");
-    assert!(holder.iter().any(|block| block.contains("fault-holder")), "{dump}");
+    assert!(
+        holder.iter().any(|block| block.contains("fault-holder")),
+        "{dump}"
+    );
     assert!(dump.contains("planted_deadlock_holder"), "{dump}");
     assert!(dump.contains("planted_deadlock_thread"), "{dump}");
     let mutex = curl(&server, "/debug/pprof/mutex?debug=2");
     assert!(mutex.starts_with("--- mutex:\n"), "{mutex}");
-    assert!(mutex.contains("mounts.routing") && mutex.contains("planted_deadlock"), "{mutex}");
+    assert!(
+        mutex.contains("mounts.routing") && mutex.contains("planted_deadlock"),
+        "{mutex}"
+    );
     let block = curl(&server, "/debug/pprof/block?debug=1");
     assert!(block.contains("fault.gate"), "{block}");
     // Numbers and readiness too.
@@ -102,13 +115,17 @@ fn a_stuck_delivery_thread_is_named_while_the_others_go_on() {
     });
     let stuck = blocks(&dump, "waiting for lock \"fault.gate\"");
     assert!(
-        stuck.iter().any(|block| block.contains("fanout") && block.contains("fault-gate")),
+        stuck
+            .iter()
+            .any(|block| block.contains("fanout") && block.contains("fault-gate")),
         "{dump}"
     );
     let streams = curl(&server, "/debug/streams");
     assert!(streams.contains("does not answer"), "{streams}");
     until("the watchdog tells", || {
-        server.metric("tinyice_watchdog_trips_total{check=\"pulse\"}").filter(|trips| *trips >= 1.0)
+        server
+            .metric("tinyice_watchdog_trips_total{check=\"pulse\"}")
+            .filter(|trips| *trips >= 1.0)
     });
     // The rest of the server is well.
     assert_eq!(get(server.address(), "/status-json.xsl", "").status(), 200);

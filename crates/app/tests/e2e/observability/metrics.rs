@@ -28,7 +28,11 @@ const COMPATIBLE: [(&str, &str, bool); 17] = [
 #[test]
 fn names_types_and_labels_are_those_that_dashboards_know() {
     let server = Server::setup().internal().start();
-    let mut source = Source::with(&server, "/live", "Content-Type: audio/mpeg\r\nIce-Name: A \"good\" one\\\r\n");
+    let mut source = Source::with(
+        &server,
+        "/live",
+        "Content-Type: audio/mpeg\r\nIce-Name: A \"good\" one\\\r\n",
+    );
     source.send(Mp3::new('a').bytes(20_000));
     server.wait_for_mount("/live");
     let reply = server.ask("/metrics");
@@ -38,7 +42,10 @@ fn names_types_and_labels_are_those_that_dashboards_know() {
     );
     let text = reply.text();
     for (name, kind, of_mount) in COMPATIBLE {
-        assert!(text.contains(&format!("\n# TYPE {name} {kind}\n")), "{name} {kind}");
+        assert!(
+            text.contains(&format!("\n# TYPE {name} {kind}\n")),
+            "{name} {kind}"
+        );
         let series = if of_mount {
             format!("\n{name}{{mount=\"/live\",name=\"A \\\"good\\\" one\\\\\"}} ")
         } else {
@@ -59,7 +66,9 @@ fn counts_are_true_and_go_on_over_a_reconnect() {
         source.send(&audio);
         sent += audio.len();
         let series = format!("tinyice_stream_bytes_in_total{{mount=\"/live\",name=\"{name}\"}}");
-        until("all bytes counted", || (server.metric(&series) == Some(sent as f64)).then_some(()));
+        until("all bytes counted", || {
+            (server.metric(&series) == Some(sent as f64)).then_some(())
+        });
         let listener = Capture::start(&server, "/live", "");
         listener.wait_for(20_000);
         until("the listener", || {
@@ -76,14 +85,25 @@ fn counts_are_true_and_go_on_over_a_reconnect() {
         // The mount is still there, under the name it had last, with everything that it counted.
         assert_eq!(server.metric(&series), Some(sent as f64));
         let gone = format!("tinyice_stream_listeners_current{{mount=\"/live\",name=\"{name}\"}}");
-        until("no listener", || (server.metric(&gone) == Some(0.0)).then_some(()));
+        until("no listener", || {
+            (server.metric(&gone) == Some(0.0)).then_some(())
+        });
     }
-    assert_eq!(server.metric("tinyice_bandwidth_in_bytes_total"), Some(sent as f64));
+    assert_eq!(
+        server.metric("tinyice_bandwidth_in_bytes_total"),
+        Some(sent as f64)
+    );
     assert_eq!(server.metric("tinyice_sources_total"), Some(0.0));
     let one = |series: &str, expected| assert_eq!(server.metric(series), Some(expected), "{series}");
-    one("tinyice_source_connects_total{protocol=\"icecast\",result=\"ok\"}", 2.0);
+    one(
+        "tinyice_source_connects_total{protocol=\"icecast\",result=\"ok\"}",
+        2.0,
+    );
     one("tinyice_source_disconnects_total{reason=\"closed\"}", 2.0);
-    one("tinyice_listener_connects_total{protocol=\"http\",result=\"ok\"}", 2.0);
+    one(
+        "tinyice_listener_connects_total{protocol=\"http\",result=\"ok\"}",
+        2.0,
+    );
     until("both sessions", || {
         (server.metric("tinyice_listener_session_seconds_count") == Some(2.0)).then_some(())
     });
@@ -129,7 +149,12 @@ fn the_delay_budget_says_where_time_goes() {
     };
     assert!(lag("+Inf") >= 20.0);
     // One listener gets its frames at once; half of them within a tenth of a second holds on any machine.
-    assert!(lag("0.1") * 2.0 >= lag("+Inf"), "{} of {}", lag("0.1"), lag("+Inf"));
+    assert!(
+        lag("0.1") * 2.0 >= lag("+Inf"),
+        "{} of {}",
+        lag("0.1"),
+        lag("+Inf")
+    );
     drop(feeder);
 }
 
@@ -157,7 +182,8 @@ fn a_name_cannot_break_the_text_or_grow_without_bound() {
 #[test]
 fn scrapers_get_the_format_that_they_ask_for() {
     let server = Server::setup().internal().start();
-    let accept = "Accept: application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2\r\n";
+    let accept =
+        "Accept: application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2\r\n";
     let open = get(server.internal(), "/metrics", accept);
     assert_eq!(
         open.head.get("content-type").unwrap(),
@@ -173,13 +199,23 @@ fn scrapers_get_the_format_that_they_ask_for() {
 fn a_reload_is_counted_whether_it_worked_or_not() {
     let server = Server::setup().internal().start();
     assert_eq!(server.metric("tinyice_config_last_reload_successful"), Some(1.0));
-    let first = server.metric("tinyice_config_last_reload_success_timestamp_seconds").unwrap();
+    let first = server
+        .metric("tinyice_config_last_reload_success_timestamp_seconds")
+        .unwrap();
     server.edit_config(|config| config["max_listeners"] = "many".into());
     assert!(!server.reload());
     assert_eq!(server.metric("tinyice_config_last_reload_successful"), Some(0.0));
     server.edit_config(|config| config["max_listeners"] = 7.into());
     assert!(server.reload());
     assert_eq!(server.metric("tinyice_config_last_reload_successful"), Some(1.0));
-    assert!(server.metric("tinyice_config_last_reload_success_timestamp_seconds").unwrap() > first);
-    assert_eq!(server.metric("tinyice_config_reloads_total{result=\"refused\"}"), Some(1.0));
+    assert!(
+        server
+            .metric("tinyice_config_last_reload_success_timestamp_seconds")
+            .unwrap()
+            > first
+    );
+    assert_eq!(
+        server.metric("tinyice_config_reloads_total{result=\"refused\"}"),
+        Some(1.0)
+    );
 }

@@ -16,10 +16,17 @@ fn streams_show_rings_threads_and_the_slowest() {
     let (page, mount) = until("frames that were delivered", || {
         let page = server.ask("/debug/streams?format=json").json();
         let mounts = page["mounts"].as_array().unwrap();
-        let mount = mounts.iter().find(|mount| mount["mount"] == "/live").unwrap().clone();
+        let mount = mounts
+            .iter()
+            .find(|mount| mount["mount"] == "/live")
+            .unwrap()
+            .clone();
         (mount["delays"]["fanout"]["count"].as_u64() > Some(0)).then_some((page, mount))
     });
-    assert_eq!((&mount["source"], &mount["listeners"]), (&"icecast".into(), &1.into()));
+    assert_eq!(
+        (&mount["source"], &mount["listeners"]),
+        (&"icecast".into(), &1.into())
+    );
     assert!(mount["ring"]["head"].as_u64().unwrap() > 0, "{mount}");
     assert!(!page["workers"].as_array().unwrap().is_empty());
     let text = server.ask("/debug/streams").text();
@@ -42,7 +49,11 @@ fn a_listener_that_does_not_read_is_told_from_one_that_does() {
         let listeners = page["listeners"].as_array()?;
         listeners
             .iter()
-            .find(|listener| listener["user_agent"].as_str().is_some_and(|text| text.starts_with(agent)))
+            .find(|listener| {
+                listener["user_agent"]
+                    .as_str()
+                    .is_some_and(|text| text.starts_with(agent))
+            })
             .cloned()
     };
     let stuck = until("unsent bytes of the one that sleeps", || {
@@ -57,7 +68,9 @@ fn a_listener_that_does_not_read_is_told_from_one_that_does() {
     let text = server.ask("/debug/listeners").text();
     assert!(text.contains("sleeps") && !text.contains('\x1b'), "{text}");
     let id = stuck["id"].as_u64().unwrap();
-    let one = server.ask(&format!("/debug/listeners?id={id}&format=json")).json();
+    let one = server
+        .ask(&format!("/debug/listeners?id={id}&format=json"))
+        .json();
     assert_eq!(one["listeners"].as_array().unwrap().len(), 1);
 }
 
@@ -78,7 +91,10 @@ fn the_log_level_changes_without_a_restart_and_falls_back() {
     assert_eq!(reply.status(), 200, "{}", reply.text());
     until("a debug line", || {
         get(server.address(), "/status-json.xsl", "");
-        server.log().into_iter().find(|line| line.contains("DEBUG") && line.contains("/status-json.xsl"))
+        server
+            .log()
+            .into_iter()
+            .find(|line| line.contains("DEBUG") && line.contains("/status-json.xsl"))
     });
     let wrong = put("level=loud");
     assert_eq!(wrong.status(), 400);
@@ -99,12 +115,26 @@ fn the_bundle_has_everything_and_no_secret() {
     let file = server.folder().write("bundle.tar.gz", &bundle.body);
     let (status, list) = Program::start(Command::new("tar").arg("-tzf").arg(&file)).wait();
     assert!(status.success(), "{list}");
-    for part in ["metrics", "goroutine", "heap", "mutex", "block", "profile", "events", "streams", "config", "system"] {
+    for part in [
+        "metrics",
+        "goroutine",
+        "heap",
+        "mutex",
+        "block",
+        "profile",
+        "events",
+        "streams",
+        "config",
+        "system",
+    ] {
         assert!(list.contains(part), "{part} in\n{list}");
     }
     let (status, all) = Program::start(Command::new("tar").arg("-xzOf").arg(&file)).wait();
     assert!(status.success());
-    assert!(!all.contains("$2b$") && !all.contains(SOURCE_PASSWORD), "a secret is in the bundle");
+    assert!(
+        !all.contains("$2b$") && !all.contains(SOURCE_PASSWORD),
+        "a secret is in the bundle"
+    );
 }
 
 #[test]
@@ -128,14 +158,25 @@ fn every_page_of_the_index_answers() {
     let mut seen = 0;
     for link in index.split("href=\"").skip(1) {
         let target = link.split('"').next().unwrap().replace("&amp;", "&");
-        if target.contains("profile") || target.contains("trace") || target.contains("bundle") || target.contains("follow") {
+        if target.contains("profile")
+            || target.contains("trace")
+            || target.contains("bundle")
+            || target.contains("follow")
+        {
             continue;
         }
         let reply = server.ask(&target);
-        assert!([200, 503].contains(&reply.status()), "{target}: {}", reply.status());
+        assert!(
+            [200, 503].contains(&reply.status()),
+            "{target}: {}",
+            reply.status()
+        );
         seen += 1;
     }
     assert!(seen > 10, "{index}");
     let goroutines = server.ask("/debug/pprof/").text();
-    assert!(goroutines.contains("goroutine") && goroutines.contains("debug=2"), "{goroutines}");
+    assert!(
+        goroutines.contains("goroutine") && goroutines.contains("debug=2"),
+        "{goroutines}"
+    );
 }

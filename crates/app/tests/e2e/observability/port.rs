@@ -7,7 +7,12 @@ use crate::harness::{Server, Wire, basic, get, request, until};
 #[test]
 fn the_public_port_serves_none_of_it() {
     let server = Server::setup().internal().start();
-    for target in ["/debug/pprof/", "/debug/vars", "/debug/streams", "/debug/pprof/heap"] {
+    for target in [
+        "/debug/pprof/",
+        "/debug/vars",
+        "/debug/streams",
+        "/debug/pprof/heap",
+    ] {
         assert_eq!(get(server.address(), target, "").status(), 404, "{target}");
     }
     let refused = get(server.address(), "/metrics", "");
@@ -74,7 +79,9 @@ fn a_reload_moves_it() {
     let after = format!("127.0.0.1:{port}").parse().unwrap();
     until("the new address", || std::net::TcpStream::connect(after).ok());
     assert_eq!(get(after, "/healthz", "").status(), 200);
-    until("the old one is closed", || std::net::TcpStream::connect(before).err());
+    until("the old one is closed", || {
+        std::net::TcpStream::connect(before).err()
+    });
 }
 
 #[test]

@@ -9,7 +9,12 @@ fn server() -> Server {
 }
 
 fn plant(server: &Server, fault: &str) {
-    assert!(server.ask(&format!("/debug/fault?kind={fault}")).text().starts_with("planted: "));
+    assert!(
+        server
+            .ask(&format!("/debug/fault?kind={fault}"))
+            .text()
+            .starts_with("planted: ")
+    );
 }
 
 /// Whether `go tool pprof` is here. Newer versions of Go build it when it is first asked for, which takes its time.
@@ -69,13 +74,18 @@ fn a_leak_is_first_in_the_heap_profile() {
     let server = server();
     plant(&server, "leak");
     until("the leak", || {
-        server.metric("tinyice_heap_alloc_bytes").filter(|bytes| *bytes > 64.0 * 1024.0 * 1024.0)
+        server
+            .metric("tinyice_heap_alloc_bytes")
+            .filter(|bytes| *bytes > 64.0 * 1024.0 * 1024.0)
     });
     let table = top(&server, "heap", &[]);
     assert!(first(&table).contains("planted_leak"), "{table}");
     assert!(table.contains("inuse_space"), "{table}");
     let table = top(&server, "allocs", &[]);
-    assert!(table.contains("alloc_space") && table.contains("planted_leak"), "{table}");
+    assert!(
+        table.contains("alloc_space") && table.contains("planted_leak"),
+        "{table}"
+    );
     let text = server.ask("/debug/pprof/heap?debug=1").text();
     assert!(text.starts_with("heap profile: "), "{text}");
     assert!(text.contains("planted_leak"), "{text}");
@@ -89,7 +99,9 @@ fn contention_names_the_function_that_waits() {
     let server = server();
     plant(&server, "contention&seconds=30");
     let waited = "tinyice_lock_contentions_total{lock=\"fault.gate\"}";
-    until("contention", || server.metric(waited).filter(|count| *count > 20.0));
+    until("contention", || {
+        server.metric(waited).filter(|count| *count > 20.0)
+    });
     for profile in ["mutex", "block"] {
         let table = top(&server, profile, &[]);
         assert!(table.contains("planted_contention"), "{table}");
@@ -110,7 +122,10 @@ fn tasks_and_threads_open_as_goroutines() {
     let _feeder = Feeder::start(&server, "/live", 'a');
     server.wait_for_mount("/live");
     let table = top(&server, "goroutine", &[]);
-    assert!(table.contains("goroutine") && table.contains("tinyice"), "{table}");
+    assert!(
+        table.contains("goroutine") && table.contains("tinyice"),
+        "{table}"
+    );
     let text = server.ask("/debug/pprof/goroutine?debug=1").text();
     assert!(text.starts_with("goroutine profile: total "), "{text}");
     let dump = server.ask("/debug/pprof/goroutine?debug=2").text();
@@ -161,13 +176,21 @@ fn headers_are_those_of_go() {
         ("/debug/pprof/cmdline", 200, "text/plain; charset=utf-8"),
         ("/debug/pprof/symbol", 200, "text/plain; charset=utf-8"),
         ("/debug/pprof/nothing", 404, "text/plain; charset=utf-8"),
-        ("/debug/pprof/profile?seconds=-1", 400, "text/plain; charset=utf-8"),
+        (
+            "/debug/pprof/profile?seconds=-1",
+            400,
+            "text/plain; charset=utf-8",
+        ),
         ("/debug/pprof/heap?debug=x", 400, "text/plain; charset=utf-8"),
     ] {
         let reply = server.ask(target);
         assert_eq!(reply.status(), status, "{target}: {}", reply.text());
         assert_eq!(reply.head.get("content-type"), Some(kind), "{target}");
-        assert_eq!(reply.head.get("x-content-type-options"), Some("nosniff"), "{target}");
+        assert_eq!(
+            reply.head.get("x-content-type-options"),
+            Some("nosniff"),
+            "{target}"
+        );
         assert_eq!(reply.head.get("access-control-allow-origin"), None, "{target}");
         if kind == "application/octet-stream" {
             let disposition = reply.head.get("content-disposition").unwrap();
@@ -176,7 +199,12 @@ fn headers_are_those_of_go() {
     }
     let words = server.ask("/debug/pprof/cmdline").text();
     assert!(words.contains("tinyice\0-config\0"), "{words:?}");
-    assert!(server.ask("/debug/pprof/symbol").text().starts_with("num_symbols: 1"));
+    assert!(
+        server
+            .ask("/debug/pprof/symbol")
+            .text()
+            .starts_with("num_symbols: 1")
+    );
     let trace = server.ask("/debug/pprof/trace?seconds=1").json();
     assert!(!trace["traceEvents"].as_array().unwrap().is_empty(), "{trace}");
 }

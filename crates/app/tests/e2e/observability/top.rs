@@ -15,7 +15,15 @@ fn top_shows_mounts_and_rates_of_the_running_server() {
     let block = until("a look with a rate", || {
         let mut top = Program::start(
             Command::new(env!("CARGO_BIN_EXE_tinyice"))
-                .args(["-config", "nothing.json", "-metrics-listen", &internal, "top", "1", "1"])
+                .args([
+                    "-config",
+                    "nothing.json",
+                    "-metrics-listen",
+                    &internal,
+                    "top",
+                    "1",
+                    "1",
+                ])
                 .current_dir(server.folder().path()),
         );
         let (status, output) = top.wait();
@@ -34,7 +42,13 @@ fn without_a_server_top_says_where_it_looked() {
     let port = Server::free_port();
     let mut top = Program::start(
         Command::new(env!("CARGO_BIN_EXE_tinyice"))
-            .args(["-config", "nothing.json", "-metrics-listen", &format!("127.0.0.1:{port}"), "top"])
+            .args([
+                "-config",
+                "nothing.json",
+                "-metrics-listen",
+                &format!("127.0.0.1:{port}"),
+                "top",
+            ])
             .current_dir(server.folder().path()),
     );
     let (status, output) = top.wait();
