@@ -279,6 +279,14 @@ fn planted_disk_wait(release: &std::sync::mpsc::Receiver<()>) {
     black_box(());
 }
 
+/// Whether somebody has waited for this longer than for anything that is not planted.
+fn waits_long(name: &str) -> bool {
+    let long = Duration::from_millis(100);
+    observe::wait::waiting()
+        .iter()
+        .any(|wait| wait.name == name && wait.waiting > long)
+}
+
 /// Makes a thread wait for a lock until `meanwhile` has returned.
 fn contend(name: &'static str, meanwhile: impl FnOnce()) {
     let lock = Arc::new(observe::Mutex::new(name, ()));
@@ -288,10 +296,8 @@ fn contend(name: &'static str, meanwhile: impl FnOnce()) {
     until("a waiter", || {
         observe::lock_waiters().iter().any(|waiter| waiter.name == name)
     });
-    let begun = Instant::now();
     meanwhile();
-    // So that it is the longest wait of all.
-    std::thread::sleep(Duration::from_millis(200).saturating_sub(begun.elapsed()));
+    until("a long wait", || waits_long(name));
     drop(guard);
     waiter.join().unwrap();
 }
@@ -322,14 +328,10 @@ fn contention_names_lock_and_place() {
                 .find(|line| line.function.ends_with("::planted_lock_wait"));
             assert_eq!(planted.unwrap().cum, "1", "{text}");
         }
+        let before = File::fetch(address, "/debug/pprof/block");
         let (release, wait) = std::sync::mpsc::channel();
         let waiter = observe::thread::spawn("planted-disk", move || planted_disk_wait(&wait)).unwrap();
-        until("a blocked thread", || {
-            observe::wait::waiting()
-                .iter()
-                .any(|wait| wait.name == "planted.disk")
-        });
-        std::thread::sleep(Duration::from_millis(600));
+        until("a blocked thread", || waits_long("planted.disk"));
         let now = get(address, "/debug/pprof/block?debug=1").text().to_owned();
         assert!(
             now.starts_with("--- contention:\ncycles/second=1000000000\n"),
@@ -342,7 +344,7 @@ fn contention_names_lock_and_place() {
         drop(release);
         waiter.join().unwrap();
         let block = File::fetch(address, "/debug/pprof/block");
-        assert_first(&[block.path()], "::planted_disk_wait");
+        assert_first(&["-base", before.path(), block.path()], "::planted_disk_wait");
         for line in get(address, "/debug/pprof/mutex?debug=1").text().lines().skip(3) {
             let sample = line.split_once(" @").is_some_and(|(counts, addresses)| {
                 counts

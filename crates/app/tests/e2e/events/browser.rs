@@ -99,6 +99,8 @@ impl Browser {
     /// Waits until an expression is this.
     pub(crate) fn wait_for(&mut self, page: &Page, expression: &str, expected: impl Into<Value>) {
         let expected = expected.into();
+        // Pages in the background save themselves the trouble.
+        self.call(Some(&page.session), "Page.bringToFront", &json!({}));
         let mut last = Value::Null;
         let began = std::time::Instant::now();
         while last != expected {
