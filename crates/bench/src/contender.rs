@@ -215,6 +215,11 @@ fn tinyice_config(demand: &Demand, port: u16, internal: u16, folder: &Path) -> S
         .iter()
         .map(|name| (name.clone(), mount.clone()))
         .collect();
+    let visible: Map<String, Value> = demand
+        .mounts
+        .iter()
+        .map(|name| (name.clone(), true.into()))
+        .collect();
     let config = json!({
         "bind_host": "127.0.0.1",
         "port": port.to_string(),
@@ -226,6 +231,7 @@ fn tinyice_config(demand: &Demand, port: u16, internal: u16, folder: &Path) -> S
         "max_connections_per_ip": 0,
         "default_source_password": PASSWORD_HASH,
         "advanced_mounts": mounts,
+        "visible_mounts": visible,
         "admin_user": "admin",
         "admin_password": PASSWORD_HASH,
         "setup_complete": true,

@@ -492,11 +492,13 @@ fn a_deadlock_is_named_while_all_workers_are_stuck() {
         });
         // Nobody is left to run this one.
         let starved = observe::task::spawn_on(runtime.handle(), "planted-starved", (), async {});
-        // The first question has to find out where names are.
-        get(address, "/debug/pprof/goroutine?debug=2");
+        // Not even the first question, which has to find out where all names are, may take longer.
+        profile::symbols::forget();
         let begun = Instant::now();
         let text = get(address, "/debug/pprof/goroutine?debug=2").text().to_owned();
-        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        let took = begun.elapsed();
+        println!("answered in {took:?}");
+        assert!(took < Duration::from_secs(5), "{took:?}");
         drop(release);
         check_blocks(&text);
         let find = |name: &str| {

@@ -20,9 +20,9 @@
 //!
 //! | loop | allocates | without | with | median of pairs |
 //! | --- | --- | --- | --- | --- |
-//! | 64 bytes, allocated and freed | 20 GB/s | 1.65 ms | 1.63 ms | +2.7 % |
-//! | 16 bytes to 4 KB, 1,000 alive | 80 GB/s | 1.26 ms | 1.34 ms | +7.6 % |
-//! | 1 to 2 KB, filled, freed by another thread | 11 GB/s | 13.1 ms | 13.4 ms | +2.4 % |
+//! | 64 bytes, allocated and freed | 20 GB/s | 1.64 ms | 1.59 ms | -0.4 % to +2.7 % |
+//! | 16 bytes to 4 KB, 1,000 alive | 80 GB/s | 1.30 ms | 1.40 ms | +7.5 % |
+//! | 1 to 2 KB, filled, freed by another thread | 13 GB/s | 11.3 ms | 11.6 ms | +2.7 % |
 //!
 //! With jemalloc's own way to take a stack, which reads unwind tables, a sample of the second loop costs 2.5 µs and not
 //! 0.5 µs, and more with the depth of the stack.
