@@ -18,10 +18,9 @@ pub(super) fn get(address: SocketAddr, path: &str, patience: Duration) -> io::Re
     let mut stream = TcpStream::connect_timeout(&address, patience)?;
     stream.set_write_timeout(Some(patience))?;
     // HTTP/1.0: the body ends with the connection, so nothing has to be de-chunked.
-    write!(
-        stream,
-        "GET {path} HTTP/1.0\r\nHost: {address}\r\nUser-Agent: tinyice\r\n\r\n"
-    )?;
+    let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nUser-Agent: tinyice\r\n\r\n");
+    // In one piece: whoever answers after the first line may be gone before the last.
+    stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
     let mut chunk = [0; 4096];
     loop {
