@@ -110,7 +110,7 @@ pub struct TaskInfo {
     pub state: State,
     /// How long it has lived.
     pub age: Duration,
-    /// How often it was polled; polls on behalf of [`dump`] are not counted.
+    /// How often it was polled; polls on behalf of [`dump()`] are not counted.
     pub polls: u64,
     /// The time since its last poll began, or its age if there was none.
     pub since_poll: Duration,
