@@ -421,7 +421,7 @@ mod tests {
             "",
         ];
         for function in wanted {
-            assert!(!stands_between(function, "/work/mount/src/lib.rs"), "{function}");
+            assert!(!stands_between(function, "/code/mount/src/lib.rs"), "{function}");
         }
     }
 }

@@ -350,14 +350,14 @@ mod tests {
     #[test]
     fn modules_from_paths() {
         let cases = [
-            ("/work/crates/mount/src/ring/read.rs", "f", "mount::ring::read::f"),
+            ("/code/crates/mount/src/ring/read.rs", "f", "mount::ring::read::f"),
             (
                 "/rustc/0123/library/alloc/src/vec/mod.rs",
                 "push<u8>",
                 "alloc::vec::push<u8>",
             ),
             (
-                "/root/.cargo/registry/src/index-1/tokio-util-0.7.1/src/lib.rs",
+                "/home/me/.cargo/registry/src/index-1/tokio-util-0.7.1/src/lib.rs",
                 "g",
                 "tokio_util::g",
             ),
@@ -375,7 +375,7 @@ mod tests {
     #[test]
     fn short_files() {
         let cases = [
-            ("/work/main/crates/profile/src/symbols.rs", "profile/symbols.rs"),
+            ("/code/crates/profile/src/symbols.rs", "profile/symbols.rs"),
             ("/x/crates/api/src/events/mod.rs", "events/mod.rs"),
             ("main.rs", "main.rs"),
             ("/main.rs", "main.rs"),

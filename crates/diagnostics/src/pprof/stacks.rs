@@ -182,7 +182,7 @@ mod tests {
     fn named(function: &'static str) -> Frame {
         Frame::Named {
             function: function.into(),
-            file: "/work/a/src/b.rs".into(),
+            file: "/code/a/src/b.rs".into(),
             line: 7,
         }
     }
@@ -235,9 +235,9 @@ mod tests {
         let stack = [named("mount::find")];
         let mut text = String::new();
         write_calls(&mut text, Trimmed::of(&stack, is_waiting).named());
-        assert_eq!(text, "mount::find(...)\n\t/work/a/src/b.rs:7 +0x0\n");
+        assert_eq!(text, "mount::find(...)\n\t/code/a/src/b.rs:7 +0x0\n");
         let mut text = String::new();
         write_comments(&mut text, Trimmed::of(&stack, is_waiting));
-        assert_eq!(text, "#\t0x0\tmount::find+0x0\t/work/a/src/b.rs:7\n");
+        assert_eq!(text, "#\t0x0\tmount::find+0x0\t/code/a/src/b.rs:7\n");
     }
 }

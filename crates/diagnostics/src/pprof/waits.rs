@@ -160,7 +160,7 @@ mod tests {
     fn the_text_is_that_of_go() {
         let named = Frame::Named {
             function: "mount::find".into(),
-            file: "/work/mount/src/mounts.rs".into(),
+            file: "/code/mount/src/mounts.rs".into(),
             line: 12,
         };
         let sample = |count, nanos, name: &str| Sample {
@@ -177,9 +177,9 @@ mod tests {
             ..waits(|_| false)
         };
         let expected = "--- mutex:\ncycles/second=1000000000\nsampling period=1\n# incomplete: (book busy)\n\
-            2000000000 3 @\n#\t0x0\tmount::find+0x0\t/work/mount/src/mounts.rs:12\n\
+            2000000000 3 @\n#\t0x0\tmount::find+0x0\t/code/mount/src/mounts.rs:12\n\
             # lock \"mount.\\\"x\\\"\" at mount/mounts.rs:12\n\n\
-            50 1 @\n#\t0x0\tmount::find+0x0\t/work/mount/src/mounts.rs:12\n\
+            50 1 @\n#\t0x0\tmount::find+0x0\t/code/mount/src/mounts.rs:12\n\
             # lock \"mount.state\" at mount/mounts.rs:12\n\n";
         assert_eq!(write("mutex", &profile, &HashMap::new()), expected);
     }
