@@ -113,7 +113,12 @@ impl Server {
                 ready: Box::new({
                     let context = Weak::clone(weak);
                     move || match context.upgrade() {
-                        Some(context) if !context.stopping.load(Ordering::Relaxed) => Ok(()),
+                        Some(context) if !context.stopping.load(Ordering::Relaxed) => {
+                            match observe::watchdog::stuck() {
+                                Some(what) => Err(format!("watchdog: {what}")),
+                                None => Ok(()),
+                            }
+                        }
                         _ => Err("shutting down".to_owned()),
                     }
                 }),
