@@ -7,7 +7,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{Capture, Mp3, Program, Server, Setup, Source, basic, get, until};
+use crate::harness::{Capture, Mp3, Program, Server, Setup, Source, basic, get, installed, until};
 
 /// A user agent with everything that could break a line or drive a terminal.
 const AGENT: &str = "butt\x1b[31m\t\"1.40\" \u{202e}\u{2028}\u{85}\\n{}";
@@ -370,4 +370,25 @@ fn the_log_follows_the_file() {
     });
     let line: Value = serde_json::from_str(&line).expect("json was asked for too");
     assert_eq!(line["changed"], "log");
+}
+
+#[test]
+fn jq_reads_every_line_of_json() {
+    if !installed(&["jq"]) {
+        return;
+    }
+    let server = Server::setup().arg("-json-logs").start();
+    busy(&server);
+    let lines = server.log();
+    let file = server.folder().write("lines.json", lines.join("\n"));
+    let mut jq = Program::start(
+        std::process::Command::new("jq")
+            .args(["-c", "select(.level and .ts and .caller and .msg) | .msg"])
+            .arg(file),
+    );
+    let (status, output) = jq.wait();
+    assert!(status.success(), "{output}");
+    // A line break or an escape sequence in a title would make more lines, or fewer.
+    assert_eq!(output.lines().count(), lines.len(), "{output}");
+    assert!(!lines.join("").contains('\x1b'));
 }
