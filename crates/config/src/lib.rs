@@ -44,8 +44,9 @@ pub use overrides::Overrides;
 pub use problem::{LoadError, Problem, Severity};
 pub use record::nearest;
 pub use records::{
-    Acme, AdvancedMount, ApiToken, AutoDj, GeoIp, Ingest, LogConfig, MAX_BURST, MultiTenant, OidcProvider,
-    Passkey, PendingUser, Relay, Shoutcast, Smtp, Transcoder, User, WebAuthn, Webhook,
+    Acme, AdvancedMount, ApiToken, AutoDj, BanDetail, GeoIp, Ingest, LinkedIdentity, LogConfig, MAX_BURST,
+    MultiTenant, OidcProvider, Passkey, PendingUser, Relay, Shoutcast, Smtp, Transcoder, User, WebAuthn,
+    Webhook,
 };
 pub use secret::{is_bcrypt, mask};
 pub use settings::{Config, suggest_key};

@@ -216,6 +216,8 @@ record! {
         "content_type" content_type: String = String::new(), Text, absent;
         /// Whether it is told.
         "enabled" enabled: bool = false, Flag, always;
+        /// Signs what is sent; empty is no signature.
+        "secret" secret: String = String::new(), Secret, absent;
     }
 }
 
@@ -234,6 +236,10 @@ record! {
         "passkeys" passkeys: Vec<Passkey> = Vec::new(), List(nested::<Passkey>()), absent;
         /// Addresses that sign in by an outside provider; the first gets notices.
         "linked_emails" linked_emails: Vec<String> = Vec::new(), List(Text), absent;
+        /// Who the user is at outside providers; more certain than an address, which can change hands.
+        "linked_identities" linked_identities: Vec<LinkedIdentity> = Vec::new(), List(nested::<LinkedIdentity>()), absent;
+        /// Base64url of the random handle that passkeys know the user by; empty is the name's bytes.
+        "passkey_handle" passkey_handle: String = String::new(), Text, absent;
     }
 }
 
@@ -247,6 +253,44 @@ impl User {
             role,
             ..Self::blank()
         }
+    }
+}
+
+record! {
+    /// A user's identity at an outside provider.
+    LinkedIdentity requires ["provider", "sub"] {
+        /// The provider's id in this file.
+        "provider" provider: String = String::new(), Text, always;
+        /// The provider's own name of the user, which never changes.
+        "sub" sub: String = String::new(), Text, always;
+    }
+}
+
+impl LinkedIdentity {
+    /// The identity `sub` at a provider.
+    #[must_use]
+    pub fn new(provider: String, sub: String) -> Self {
+        Self { provider, sub }
+    }
+}
+
+record! {
+    /// What is known of a ban beside its address.
+    BanDetail requires ["ip"] {
+        /// As in `banned_ips`.
+        "ip" ip: String = String::new(), Text, always;
+        /// RFC 3339; empty is never.
+        "expires_at" expires_at: String = String::new(), Text, absent;
+        /// Why.
+        "comment" comment: String = String::new(), Text, absent;
+    }
+}
+
+impl BanDetail {
+    /// A ban for ever, without a word.
+    #[must_use]
+    pub fn new(ip: String) -> Self {
+        Self { ip, ..Self::blank() }
     }
 }
 
@@ -355,6 +399,21 @@ record! {
         "requested_at" requested_at: String = String::new(), Text, always;
         /// RFC 3339; set when refused.
         "denied_at" denied_at: Option<String> = None, Maybe(Text), absent;
+        /// The provider's own name of the person; empty in old records.
+        "sub" sub: String = String::new(), Text, absent;
+    }
+}
+
+impl Webhook {
+    /// A webhook that is told, with all else at its default.
+    #[must_use]
+    pub fn new(id: String, url: String) -> Self {
+        Self {
+            id,
+            url,
+            enabled: true,
+            ..Self::blank()
+        }
     }
 }
 

@@ -20,8 +20,8 @@ use crate::{
     problem::{Notes, Path},
     record::{Record, nested, record, split_path},
     records::{
-        Acme, AdvancedMount, ApiToken, AutoDj, GeoIp, Ingest, LogConfig, MultiTenant, OidcProvider,
-        PendingUser, Relay, Shoutcast, Smtp, Transcoder, User, WebAuthn, Webhook,
+        Acme, AdvancedMount, ApiToken, AutoDj, BanDetail, GeoIp, Ingest, LogConfig, MultiTenant,
+        OidcProvider, PendingUser, Relay, Shoutcast, Smtp, Transcoder, User, WebAuthn, Webhook,
     },
     values::{
         Allowed, AllowedText, Endpoint, Endpoints, Net, StatusSource, colour, domain, origin, subtitle,
@@ -155,6 +155,10 @@ record! {
         "outbound_allow" outbound_allow: Vec<Allowed> = Vec::new(), Words(AllowedText), absent;
         /// The same for webhooks.
         "outbound_allow_webhooks" outbound_allow_webhooks: Vec<Allowed> = Vec::new(), Words(AllowedText), absent;
+        /// Ends and comments of bans.
+        "ban_details" ban_details: Vec<BanDetail> = Vec::new(), List(nested::<BanDetail>()), absent;
+        /// Whether administrators who are no superadmin may take mounts that nobody owns.
+        "admins_claim_mounts" admins_claim_mounts: bool = true, Flag, absent;
         /// Days; 0 is for ever.
         "audit_retention_days" audit_retention_days: u32 = 365, whole(DAYS), absent;
         /// Days; 0 is for ever.

@@ -4,7 +4,7 @@
 //! task) always releases the mount.
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -13,7 +13,7 @@ use ring::{Entry, Preamble, Writer};
 use tokio::sync::Notify;
 
 use crate::{
-    Mounts, Stream, Title, events,
+    Happening, Mounts, Stream, Title, events,
     metrics::{IntakeMeter, SOURCE_DISCONNECTS, SourceEnd},
     state::Mount,
 };
@@ -128,6 +128,7 @@ impl Claim {
     pub fn count(&mut self, bytes: usize) {
         self.bytes_in += bytes as u64;
         self.stream.count_in(bytes as u64);
+        self.mount.bytes_in.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// What the mount counts of its sources' bytes.
@@ -263,6 +264,13 @@ impl Drop for Claim {
         observe::emit(events::SourceDisconnected {
             mount: self.stream.mount().as_str(),
             bytes_in: self.bytes_in,
+            reason,
+            connected: now.saturating_duration_since(self.began),
+        });
+        self.mounts.witnesses.tell(Happening::SourceDisconnected {
+            mount: self.stream.mount(),
+            owner: &self.stream.owner(),
+            station: &self.stream.station(),
             reason,
             connected: now.saturating_duration_since(self.began),
         });

@@ -11,7 +11,7 @@ use std::{
 use fanout::Delays;
 use observe::metrics::Snapshot;
 
-use crate::{Mounts, Stream, Totals, health, state::Mount};
+use crate::{Mounts, Stream, health, state::Mount};
 
 /// One mount, with a stream or without.
 #[derive(Debug)]
@@ -20,14 +20,6 @@ pub struct MountMeter {
     stream: Option<Arc<Stream>>,
     name: Arc<String>,
     now: Instant,
-}
-
-/// All mounts at one moment.
-#[derive(Debug)]
-pub struct Meters {
-    /// Every mount that is live, configured or remembered, by name.
-    pub mounts: Vec<MountMeter>,
-    forgotten: Totals,
 }
 
 impl MountMeter {
@@ -139,7 +131,7 @@ impl MountMeter {
 impl Mounts {
     /// Every mount that is live, configured or remembered, by name.
     #[must_use]
-    pub fn meters(&self, now: Instant) -> Meters {
+    pub fn meters(&self, now: Instant) -> Vec<MountMeter> {
         let settings = self.settings();
         let meter = |mount: &Arc<Mount>| {
             let stream = mount.stream.load_full();
@@ -165,33 +157,6 @@ impl Mounts {
                 now,
             }
         };
-        let listed = self.listed.load();
-        Meters {
-            mounts: listed.mounts.iter().map(meter).collect(),
-            forgotten: listed.forgotten,
-        }
-    }
-
-    /// Listeners connected now.
-    #[must_use]
-    pub fn listeners(&self) -> u64 {
-        self.seating.taken()
-    }
-
-    /// Sums over all mounts, also those that are forgotten. The listeners of a mount count once, whoever feeds them.
-    #[must_use]
-    pub fn sums(&self, meters: &Meters) -> Totals {
-        let mut sums = Totals {
-            listeners: self.seating.taken(),
-            listener_connections: self.seating.total(),
-            ..meters.forgotten
-        };
-        for meter in &meters.mounts {
-            sums.sources += u64::from(meter.is_connected());
-            sums.bytes_in += meter.bytes_in();
-            sums.bytes_out += meter.bytes_out();
-            sums.dropped += meter.dropped();
-        }
-        sums
+        self.listed.load().mounts.iter().map(meter).collect()
     }
 }

@@ -18,13 +18,14 @@ use ring::Writer;
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    Claim, Delivery, Health, Owner, Protocol, Settings, Station, Stopped, Stream, Title, Totals,
+    Claim, Delivery, Happening, Health, Owner, Protocol, Settings, Station, Stopped, Stream, Title, Totals,
     claim::Stop,
     events, fallback, health,
     listeners::Listeners,
     metrics::{SOURCE_CONNECTS, SourceResult},
     state::{Mount, Source},
     stream::Beginning,
+    witness::{Stand, Witness},
 };
 
 /// A source that was silent for this long may be replaced by its own return.
@@ -62,6 +63,11 @@ pub enum ClaimError {
     Disabled,
     /// The server has all the sources that it may have.
     TooManySources,
+    /// An administrator has just sent the source away.
+    KeptFree {
+        /// How much longer nobody may come.
+        wait: Duration,
+    },
 }
 
 /// What a request for a mount meets.
@@ -101,6 +107,7 @@ pub struct Mounts {
     demand: Mutex<HashSet<MountName>>,
     source_connections: AtomicU64,
     relay_connections: AtomicU64,
+    pub(crate) witnesses: Arc<Stand>,
 }
 
 /// All mounts at one moment.
@@ -133,9 +140,15 @@ impl Mounts {
             demand: Mutex::new("mounts.demand", HashSet::new()),
             source_connections: AtomicU64::new(0),
             relay_connections: AtomicU64::new(0),
+            witnesses: Arc::default(),
         });
         mounts.remember(&known);
         mounts
+    }
+
+    /// Calls the one witness of what happens to mounts from now on.
+    pub fn call_witness(&self, witness: impl Witness + 'static) {
+        self.witnesses.call(Box::new(witness));
     }
 
     /// The settings in force.
@@ -192,7 +205,9 @@ impl Mounts {
         let result = match &claim {
             Ok(_) => SourceResult::Ok,
             Err(ClaimError::Disabled) => SourceResult::Disabled,
-            Err(ClaimError::Busy { .. } | ClaimError::TooManySources) => SourceResult::Busy,
+            Err(ClaimError::Busy { .. } | ClaimError::TooManySources | ClaimError::KeptFree { .. }) => {
+                SourceResult::Busy
+            }
         };
         SOURCE_CONNECTS.of((protocol, result)).inc();
         claim
@@ -218,6 +233,11 @@ impl Mounts {
         let stop = Arc::new(Stop::default());
         let (stream, writer) = {
             let mut state = mount.state.lock();
+            if let Some(until) = state.kept_free_until.filter(|until| now < *until) {
+                let wait = until - now;
+                return Err(ClaimError::KeptFree { wait });
+            }
+            state.kept_free_until = None;
             let inherited = match std::mem::replace(&mut state.source, Source::Nobody) {
                 Source::Nobody => None,
                 Source::Live { stop: old } => {
@@ -289,6 +309,11 @@ impl Mounts {
             protocol: offer.owner.protocol.as_str(),
             content_type: &offer.content_type,
         });
+        self.witnesses.tell(Happening::SourceConnected {
+            mount: name,
+            owner: &offer.owner,
+            station: &offer.station,
+        });
         self.refresh(now);
         self.changed();
         // The settle time may end before the next tick that is planned.
@@ -329,6 +354,7 @@ impl Mounts {
             seating: &mount.seating,
             counters: &mount.counters,
             settings,
+            witnesses: Arc::clone(&self.witnesses),
             now,
         })
     }
@@ -470,6 +496,8 @@ impl Mounts {
                             mount: mount.name.as_str(),
                             stable_for: settings.settle,
                         });
+                        self.witnesses
+                            .tell(Happening::FallbackEnded { mount: &mount.name });
                     }
                     ended = true;
                 } else {
@@ -519,6 +547,12 @@ impl Mounts {
                 from: from.as_str(),
                 to: to.as_str(),
             });
+            let mount = &mount.name;
+            match (from, to) {
+                (Health::Healthy, _) => self.witnesses.tell(Happening::Silent { mount, silence }),
+                (_, Health::Healthy) => self.witnesses.tell(Happening::Recovered { mount }),
+                _ => {}
+            }
         }
         if silence >= health::REMOVED
             && let Some(stop) = source
@@ -552,7 +586,8 @@ impl Mounts {
         }
     }
 
-    /// Runs something while no routing can change.
+    /// Runs something while no routing can change: a fault that is planted to see it being found.
+    #[cfg(debug_assertions)]
     pub fn while_routing<T>(&self, run: impl FnOnce() -> T) -> T {
         let _one_at_a_time = self.routing.lock();
         run()
@@ -571,6 +606,10 @@ impl Mounts {
             observe::emit(events::FallingBack {
                 from: mount.name.as_str(),
                 to: first.mount().as_str(),
+            });
+            self.witnesses.tell(Happening::FallbackBegun {
+                mount: &mount.name,
+                fallback: first.mount(),
             });
             let gone = mount
                 .home
@@ -621,6 +660,20 @@ impl Mounts {
         };
         let state = mount.state.lock();
         state.fallen && state.settles_at.is_some_and(|at| now < at)
+    }
+
+    /// Cuts the source of a mount and lets nobody be its source for a while, so that an encoder which comes back by
+    /// itself does not undo it. False when there was none.
+    pub fn send_away(&self, name: &MountName, keep_free: Duration) -> bool {
+        let now = Instant::now();
+        if let Some(mount) = self.find(name) {
+            let mut state = mount.state.lock();
+            if matches!(state.source, Source::Nobody) {
+                return false;
+            }
+            state.kept_free_until = Some(now + keep_free);
+        }
+        self.stop_source(name, Stopped::Kicked)
     }
 
     /// Cuts the source of a mount. False when there was none.

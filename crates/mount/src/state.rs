@@ -24,8 +24,8 @@ pub(crate) struct Mount {
     pub(crate) home: Arc<Home>,
     pub(crate) seating: Arc<Seating>,
     pub(crate) counters: Arc<FeedCounters>,
-    /// Bytes from streams that have ended.
-    bytes_in_before: AtomicU64,
+    /// Bytes from all its sources since the process began.
+    pub(crate) bytes_in: AtomicU64,
     pub(crate) intake: IntakeMeter,
     /// Whether a source is connected, for readers that must not wait for the state.
     pub(crate) connected: AtomicBool,
@@ -45,6 +45,8 @@ pub(crate) struct State {
     pub(crate) settles_at: Option<Instant>,
     /// Listeners have been sent to the fallback and not come back yet.
     pub(crate) fallen: bool,
+    /// Somebody sent the source away: no other may come before.
+    pub(crate) kept_free_until: Option<Instant>,
 }
 
 /// Who writes.
@@ -66,7 +68,7 @@ impl Mount {
             home: Home::new(id),
             seating: Seating::new(None),
             counters: Arc::default(),
-            bytes_in_before: AtomicU64::new(0),
+            bytes_in: AtomicU64::new(0),
             intake: IntakeMeter::default(),
             connected: AtomicBool::new(false),
             station_name: ArcSwap::default(),
@@ -78,6 +80,7 @@ impl Mount {
                     health: Health::Healthy,
                     settles_at: None,
                     fallen: false,
+                    kept_free_until: None,
                 },
             ),
         })
@@ -85,19 +88,16 @@ impl Mount {
 
     /// Bytes from all its sources since the process began.
     pub(crate) fn bytes_in(&self) -> u64 {
-        let present = self.stream.load().as_ref().map_or(0, |stream| stream.bytes_in());
-        self.bytes_in_before.load(Ordering::Relaxed) + present
+        self.bytes_in.load(Ordering::Relaxed)
     }
 
-    /// Ends the present stream: nothing more will come, and what it counted is kept.
+    /// Ends the present stream: nothing more will come.
     pub(crate) fn end_stream(&self, state: &mut State) {
         state.source = Source::Nobody;
         self.connected.store(false, Ordering::Relaxed);
         state.settles_at = None;
         state.health = Health::Healthy;
         if let Some(stream) = self.stream.swap(None) {
-            self.bytes_in_before
-                .fetch_add(stream.bytes_in(), Ordering::Relaxed);
             stream.feed().ring.close();
         }
     }

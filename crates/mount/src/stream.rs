@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use media::{Format, StreamFacts};
 use ring::{Limits, Mark, Ring, Writer};
 
-use crate::{Owner, Settings, Station, Title, events};
+use crate::{Happening, Owner, Settings, Station, Title, events, witness::Stand};
 
 /// What a mount is sending.
 #[derive(Debug)]
@@ -30,6 +30,7 @@ pub struct Stream {
     owner: ArcSwap<Owner>,
     title: ArcSwap<Title>,
     mark: ArcSwap<Mark>,
+    witnesses: Arc<Stand>,
     facts: ArcSwap<StreamFacts>,
     bytes_in: AtomicU64,
     measured_kbits: AtomicU64,
@@ -47,6 +48,7 @@ pub(crate) struct Beginning<'a> {
     pub(crate) seating: &'a Arc<Seating>,
     pub(crate) counters: &'a Arc<FeedCounters>,
     pub(crate) settings: &'a Settings,
+    pub(crate) witnesses: Arc<Stand>,
     pub(crate) now: Instant,
 }
 
@@ -62,6 +64,7 @@ impl Stream {
             seating,
             counters,
             settings,
+            witnesses,
             now,
         } = beginning;
         let burst = settings.burst(mount);
@@ -91,6 +94,7 @@ impl Stream {
             owner: ArcSwap::from_pointee(owner),
             title: ArcSwap::from_pointee(title),
             mark: ArcSwap::new(mark),
+            witnesses,
             facts: ArcSwap::from_pointee(facts),
             bytes_in: AtomicU64::new(0),
             measured_kbits: AtomicU64::new(0),
@@ -177,6 +181,11 @@ impl Stream {
             observe::emit(events::TitleChanged {
                 mount: self.mount.as_str(),
                 song: &title.text,
+            });
+            self.witnesses.tell(Happening::TitleChanged {
+                mount: &self.mount,
+                title: &title,
+                station: &self.station.load(),
             });
         }
         self.title.store(Arc::new(title));

@@ -8,7 +8,7 @@ use fanout::{Departure, Interleave, Leave, Presence, Wire};
 
 use super::Mounts;
 use crate::{
-    Entrance, Refused, Stream, Tuned, events, fallback,
+    Entrance, Happening, Refused, Stream, Tuned, events, fallback,
     metrics::{LISTENER_CONNECTS, LISTENER_DISCONNECTS, LISTENER_SESSIONS, ListenerProtocol, ListenerResult},
 };
 
@@ -92,6 +92,10 @@ impl Mounts {
             id: presence.id,
             feed: feed.as_str(),
         });
+        self.witnesses.tell(Happening::ListenerConnected {
+            mount: &feed,
+            user_agent: &presence.user_agent,
+        });
         if admission.home.routing().feeds.is_empty() {
             // A mount that was only ever asked for has no routing yet.
             self.refresh(presence.since);
@@ -118,6 +122,12 @@ impl Mounts {
             bytes_out: *sent,
             connected: now.saturating_duration_since(presence.since),
         });
+    }
+
+    /// The mount that feeds a listener now.
+    #[must_use]
+    pub fn feeds_listener(&self, id: u64) -> Option<Arc<String>> {
+        self.listeners.contains(id).map(|presence| presence.fed_by())
     }
 
     /// The listeners that `name` feeds now.

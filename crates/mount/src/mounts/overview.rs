@@ -83,19 +83,21 @@ impl Mounts {
         })
     }
 
-    /// Sums over all mounts, also those that are gone.
+    /// Sums over all mounts, also those that are forgotten. The listeners of a mount count once, whoever feeds them.
+    /// Takes no lock, and what counts bytes never gets smaller: mounts and what the forgotten ones had counted are
+    /// read as one.
     #[must_use]
     pub fn totals(&self) -> Totals {
-        let forgotten = self.listed.load().forgotten;
+        let listed = self.listed.load();
         let mut totals = Totals {
             listeners: self.seating.taken(),
             listener_connections: self.seating.total(),
             source_connections: self.source_connections.load(Ordering::Relaxed),
             relay_connections: self.relay_connections.load(Ordering::Relaxed),
-            ..forgotten
+            ..listed.forgotten
         };
-        for mount in self.all() {
-            totals.sources += u64::from(matches!(mount.state.lock().source, Source::Live { .. }));
+        for mount in &listed.mounts {
+            totals.sources += u64::from(mount.connected.load(Ordering::Relaxed));
             totals.bytes_in += mount.bytes_in();
             totals.bytes_out += mount.counters.bytes_out.load(Ordering::Relaxed);
             totals.dropped += mount.counters.dropped.load(Ordering::Relaxed);

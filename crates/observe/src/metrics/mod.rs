@@ -40,7 +40,10 @@ mod values;
 pub use exposition::{Exposition, Family, Format, Kind, Number, Prepared};
 pub use family::{Counters, Gauges, Histograms, Label, Labels, Table};
 pub use negotiation::{content_type, negotiate, wants_gzip};
-pub use own::{AllocatorStats, BuildInfo, register_process, set_allocator, set_build, set_prefix};
+pub use own::{
+    AllocatorStats, BuildInfo, ProcessTotals, process_totals, register_process, set_allocator, set_build,
+    set_prefix,
+};
 pub use registry::{Exposed, Metric, Named, Sampled, collect_with, register, render};
 pub use runtime::{measure_polls, watch_runtime};
 pub use values::{Counter, Gauge, Histogram, Snapshot};

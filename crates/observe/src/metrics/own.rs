@@ -112,7 +112,7 @@ fn expose(out: &mut Exposition) {
     expose_events(out);
     expose_locks(out);
     runtime::expose(out);
-    let allocator = ALLOCATOR.get().and_then(|stats| stats());
+    let allocator = allocator_stats();
     if let Some(stats) = allocator {
         expose_allocator(out, &stats);
     }
@@ -256,17 +256,54 @@ fn expose_familiar(out: &mut Exposition, usage: &process::Usage, allocator: Opti
         Kind::Gauge,
         "Time since the server started.",
     );
+    let totals = totals(usage, allocator);
+    OBTAINED.one(out, totals.obtained);
+    LIVE.one(out, totals.live);
+    STACKS.one(out, totals.stacks);
+    RECLAIMED.one(out, totals.reclaimed);
+    ALIVE.one(out, totals.alive);
+    UPTIME.one(out, START.elapsed());
+}
+
+/// The process in a few numbers, the same that the metrics have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProcessTotals {
+    /// Async tasks and threads alive.
+    pub alive: u64,
+    /// Bytes of memory obtained from the system.
+    pub obtained: u64,
+    /// Bytes in live allocations.
+    pub live: u64,
+    /// Bytes of address space set aside for stacks.
+    pub stacks: u64,
+    /// How often the allocator gave unused pages back.
+    pub reclaimed: u64,
+}
+
+/// The process now.
+#[must_use]
+pub fn process_totals() -> ProcessTotals {
+    let usage = process::usage().unwrap_or_default();
+    totals(&usage, allocator_stats().as_ref())
+}
+
+fn allocator_stats() -> Option<AllocatorStats> {
+    ALLOCATOR.get().and_then(|stats| stats())
+}
+
+fn totals(usage: &process::Usage, allocator: Option<&AllocatorStats>) -> ProcessTotals {
     let obtained = match usage.resident + usage.swapped {
         0 => allocator.map_or(0, |stats| stats.resident),
         obtained => obtained,
     };
-    OBTAINED.one(out, obtained);
-    LIVE.one(out, allocator.map_or(usage.anonymous, |stats| stats.allocated));
-    STACKS.one(out, stacks(usage));
     let purges = allocator.map_or(0, |stats| stats.purges);
-    RECLAIMED.one(out, PURGES.fetch_max(purges, Ordering::Relaxed).max(purges));
-    ALIVE.one(out, crate::task::count() as u64 + usage.threads);
-    UPTIME.one(out, START.elapsed());
+    ProcessTotals {
+        alive: crate::task::count() as u64 + usage.threads,
+        obtained,
+        live: allocator.map_or(usage.anonymous, |stats| stats.allocated),
+        stacks: stacks(usage),
+        reclaimed: PURGES.fetch_max(purges, Ordering::Relaxed).max(purges),
+    }
 }
 
 /// The first thread's stack as the kernel says, and for each other thread what the standard library asks for: to find

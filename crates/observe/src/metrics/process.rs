@@ -45,6 +45,11 @@ impl Usage {
     }
 }
 
+/// Memory and threads now.
+pub(super) fn usage() -> Option<Usage> {
+    kernel::status().map(|status| Usage::parse(&status))
+}
+
 /// Writes the families and hands on what was read.
 pub(super) fn expose(out: &mut Exposition) -> Option<Usage> {
     let mut one = |name, kind, help, value: Option<Number>| {
@@ -52,7 +57,7 @@ pub(super) fn expose(out: &mut Exposition) -> Option<Usage> {
             out.family(name, kind, help).sample(&[], value);
         }
     };
-    let usage = kernel::status().map(|status| Usage::parse(&status));
+    let usage = usage();
     let (received, sent) = kernel::network().unzip();
     one(
         "process_cpu_seconds_total",
