@@ -4,68 +4,34 @@
 //! request is one failure, and an exempt client is never counted. Right or wrong, an answer that comes after the
 //! client was locked out is a refusal, so that many attempts at once win nothing.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use config::{Config, MountName, Role};
+use config::{Config, MountName};
+use jiff::Timestamp;
 use observe::Mutex;
 
+use crate::attempt::{Attempt, Hook, Lockout, wall_clock};
+use crate::caller::{Account, Caller};
 use crate::credentials::Credentials;
 use crate::gate::Gate;
 use crate::locked_out::LockedOut;
-use crate::lockout::{FAILURES, Failure, Locked, Lockouts};
-use crate::metrics::{Attempted, Counts, FAILURES as FAILED};
+use crate::lockout::{Locked, Lockouts};
+use crate::login::Proved;
+use crate::metrics::{Attempted, Counts};
 use crate::password::{Busy, PasswordCheck, PoolSettings, now};
+use crate::pending::Requests;
 use crate::scan::Scans;
+use crate::sessions::Sessions;
+use crate::slowdown::Slowdown;
 use crate::source::source_hashes;
-use crate::trail::{
-    AdminAccepted, AuthFailed, BruteForceLockout, LockoutEnded, LockoutStarted, ScanLockout, SourceAccepted,
-    SourceRefused, quote,
-};
-
-/// What a source speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
-    /// HTTP SOURCE or PUT.
-    Icecast,
-    /// RTMP publish.
-    Rtmp,
-    /// SRT publish.
-    Srt,
-    /// A WebRTC offer with a source password.
-    WebRtc,
-}
-
-impl Protocol {
-    /// The field `proto` of the trail; the oldest protocol has none, as its lines always were.
-    fn field(self) -> Option<&'static str> {
-        match self {
-            Protocol::Icecast => None,
-            Protocol::Rtmp => Some("rtmp"),
-            Protocol::Srt => Some("srt"),
-            Protocol::WebRtc => Some("webrtc"),
-        }
-    }
-}
-
-/// Whether a source may publish. Everything but `Ok` is answered with 401, `Busy` with 503.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SourceVerdict {
-    /// It may.
-    Ok,
-    /// It sent no credentials; ask for them. Not a failure.
-    NoCredentials,
-    /// Its address failed too often.
-    LockedOut,
-    /// The password does not open the mount.
-    Wrong,
-    /// Too many checks are waiting.
-    Busy,
-}
+use crate::token_uses::{TokenUse, Uses};
+use crate::tokens::{self, TokenRow, TokenTable};
+use crate::trail::{AdminAccepted, LockoutEnded, quote};
 
 /// Who a request is from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,29 +50,6 @@ pub enum Verdict {
     Busy,
 }
 
-/// An account that proved itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Account {
-    /// Its name.
-    pub name: String,
-    /// Its role.
-    pub role: Role,
-    /// The mounts it owns.
-    pub mounts: BTreeSet<MountName>,
-}
-
-impl Account {
-    /// Whether it may do everything.
-    pub fn is_superadmin(&self) -> bool {
-        self.role == Role::Superadmin
-    }
-
-    /// Whether it has access to a mount: its own, and all for a superadmin.
-    pub fn has_access(&self, mount: &MountName) -> bool {
-        self.is_superadmin() || self.mounts.contains(mount)
-    }
-}
-
 /// Decides.
 #[derive(Debug)]
 pub struct Auth {
@@ -119,6 +62,20 @@ pub struct Auth {
     scans: Mutex<Scans>,
     /// How many of either there are, for those who must not wait for the locks.
     locked_out: [LockedOut; 2],
+    lockout_hook: Hook,
+    /// Held for one look-up or one count.
+    slowdown: Mutex<Slowdown>,
+    /// Held for one look-up or one change; the sweep and a new session walk through all.
+    sessions: Mutex<Sessions>,
+    /// How many there are, for those who must not wait for the lock.
+    open_sessions: Arc<AtomicU64>,
+    tokens: ArcSwap<TokenTable>,
+    /// Held for one count.
+    token_uses: Mutex<Uses>,
+    /// Held for one count.
+    access_requests: Mutex<Requests>,
+    /// Held while a configuration is taken over, so that no gate of an older one comes after it.
+    reloading: Mutex<()>,
 }
 
 impl Auth {
@@ -136,96 +93,112 @@ impl Auth {
     /// The system gave no thread or no random bytes.
     pub fn with_pool(config: Arc<Config>, pool: PoolSettings) -> io::Result<Auth> {
         let (lockouts, scans) = (Lockouts::default(), Scans::default());
+        let (sessions, mut uses) = (Sessions::default(), Uses::default());
+        uses.keep(&config);
         Ok(Auth {
             locked_out: [lockouts.locked_out(), scans.locked_out()],
+            open_sessions: sessions.count(),
             gate: ArcSwap::from_pointee(Gate::new(&config)),
+            tokens: ArcSwap::from_pointee(TokenTable::new(&config)),
             config: ArcSwap::new(config),
             passwords: PasswordCheck::start(pool)?,
             lockouts: Mutex::new("lockouts", lockouts),
             scans: Mutex::new("scans", scans),
+            lockout_hook: Hook::default(),
+            slowdown: Mutex::new("slowdown", Slowdown::default()),
+            sessions: Mutex::new("sessions", sessions),
+            token_uses: Mutex::new("token-uses", uses),
+            access_requests: Mutex::new("access-requests", Requests::default()),
+            reloading: Mutex::new("auth-reload", ()),
         })
     }
 
-    /// Takes over a changed configuration; lockouts stay.
+    /// Takes over a changed configuration; lockouts stay. Sessions of accounts that are gone end, and those of accounts
+    /// whose password or role changed are valid no more; see [`Auth::end_of_user`] for keeping one of them.
     pub fn reload(&self, config: Arc<Config>) {
+        let _reloading = self.reloading.lock();
         self.gate.store(Arc::new(Gate::new(&config)));
-        self.config.store(config);
+        self.tokens.store(Arc::new(TokenTable::new(&config)));
+        self.config.store(Arc::clone(&config));
+        self.sessions.lock().keep_users(&config);
+        self.token_uses.lock().keep(&config);
     }
 
     /// Bans, white list and proxies as they are now.
     pub fn gate(&self) -> Arc<Gate> {
-        self.gate.load_full()
+        let gate = self.gate.load_full();
+        if gate.is_current() {
+            return gate;
+        }
+        // A ban has run out.
+        let _reloading = self.reloading.lock();
+        let gate = Arc::new(Gate::new(&self.config.load()));
+        self.gate.store(Arc::clone(&gate));
+        gate
+    }
+
+    pub(crate) fn config(&self) -> Arc<Config> {
+        self.config.load_full()
+    }
+
+    pub(crate) fn lockouts_table(&self) -> &Mutex<Lockouts> {
+        &self.lockouts
+    }
+
+    pub(crate) fn lockout_hook(&self) -> &Hook {
+        &self.lockout_hook
+    }
+
+    pub(crate) fn slowdown(&self) -> &Mutex<Slowdown> {
+        &self.slowdown
+    }
+
+    pub(crate) fn sessions(&self) -> &Mutex<Sessions> {
+        &self.sessions
+    }
+
+    pub(crate) fn tokens(&self) -> Arc<TokenTable> {
+        self.tokens.load_full()
+    }
+
+    pub(crate) fn note_token_use(&self, id: &str, ip: IpAddr, at: Timestamp) -> bool {
+        self.token_uses.lock().note(id, ip, at)
+    }
+
+    /// The tokens that a caller gets to see: its own, and all if it may; in the order of the configuration.
+    #[must_use]
+    pub fn token_rows(&self, caller: &Caller) -> Vec<TokenRow> {
+        let config = self.config();
+        let uses = self.token_uses.lock();
+        tokens::visible(&config, caller)
+            .map(|token| TokenRow::of(token, uses.last(&token.id)))
+            .collect()
+    }
+
+    /// The tokens used since the last time, for whoever keeps that over restarts; ask about once a minute.
+    #[must_use]
+    pub fn take_token_uses(&self) -> Vec<TokenUse> {
+        self.token_uses.lock().take()
+    }
+
+    /// Learns what an earlier process kept; uses of tokens that are gone are left out.
+    pub fn restore_token_uses(&self, kept: Vec<TokenUse>) {
+        let config = self.config();
+        let mut uses = self.token_uses.lock();
+        for TokenUse { id, at, ip } in kept {
+            uses.learn(&id, at, ip);
+        }
+        uses.keep(&config);
+    }
+
+    /// Whether one more person may ask for an account from this address: 5 in an hour. Asking counts.
+    pub fn admit_access_request(&self, ip: IpAddr) -> bool {
+        self.access_requests.lock().admit(ip, now())
     }
 
     /// The password threads, for logins and new passwords.
     pub fn passwords(&self) -> &PasswordCheck {
         &self.passwords
-    }
-
-    /// Whether a source may publish on a mount. The caller has looked at bans before.
-    pub async fn source(
-        &self,
-        protocol: Protocol,
-        ip: IpAddr,
-        mount: &MountName,
-        credentials: Option<&Credentials>,
-    ) -> SourceVerdict {
-        let ip = ip.to_canonical();
-        let user = credentials.map_or("", |credentials| credentials.user.as_str());
-        let user = match (protocol, user) {
-            (Protocol::WebRtc, _) => "webrtc-source",
-            (_, "") => "unknown",
-            (_, user) => user,
-        };
-        let attempt = Attempt {
-            ip,
-            user,
-            kind: Attempted::Source,
-            mount: Some(mount),
-            proto: protocol.field(),
-        };
-        if self.refuse_locked(&attempt) {
-            return SourceVerdict::LockedOut;
-        }
-        let Some(credentials) = credentials else {
-            return SourceVerdict::NoCredentials;
-        };
-        let hashes = source_hashes(&self.config.load(), mount);
-        let matches = match self.passwords.verify(hashes, &credentials.password).await {
-            Ok(matches) => matches,
-            Err(Busy) => return SourceVerdict::Busy,
-        };
-        if self.refuse_locked(&attempt) {
-            return SourceVerdict::LockedOut;
-        }
-        if matches {
-            self.succeed(ip);
-            observe::emit(SourceAccepted {
-                mount: &quote(mount.as_str()),
-                ip,
-                proto: attempt.proto,
-            });
-            return SourceVerdict::Ok;
-        }
-        let reason = match protocol {
-            Protocol::WebRtc => "invalid source password",
-            _ => "source password mismatch",
-        };
-        let failures = match self.count(&attempt, reason) {
-            Some(Failure::Counted(failures)) => failures,
-            Some(Failure::Locked(_)) => FAILURES,
-            // An exempt client would get such a line for ever; its lines are in the trail.
-            Some(Failure::Renewed(_)) | None => 0,
-        };
-        if failures == 1 || failures == FAILURES {
-            observe::emit(SourceRefused {
-                mount: mount.as_str(),
-                ip,
-                failures,
-                proto: attempt.proto,
-            });
-        }
-        SourceVerdict::Wrong
     }
 
     /// Who sends a request that an account or, where a mount is given, its source may send. The password is tried as
@@ -236,89 +209,90 @@ impl Auth {
         mount: Option<&MountName>,
         credentials: Option<&Credentials>,
     ) -> Verdict {
-        let user = credentials
-            .map(|credentials| credentials.user.as_str())
-            .filter(|user| !user.is_empty());
+        match (mount, credentials) {
+            (None, Some(credentials)) => match self.prove_basic(ip, credentials).await {
+                Proved::Caller(caller) => Verdict::Account(caller.account),
+                Proved::Wrong => Verdict::Wrong,
+                Proved::LockedOut(_) => Verdict::LockedOut,
+                Proved::Busy => Verdict::Busy,
+            },
+            (Some(mount), Some(credentials)) => self.source_or_account(ip, mount, credentials).await,
+            (_, None) => {
+                let attempt = Attempt {
+                    ip,
+                    user: "unknown",
+                    kind: Attempted::Admin,
+                    mount,
+                    proto: None,
+                };
+                match self.refuse_locked(&attempt) {
+                    Some(_) => Verdict::LockedOut,
+                    None => Verdict::NoCredentials,
+                }
+            }
+        }
+    }
+
+    async fn source_or_account(&self, ip: IpAddr, mount: &MountName, credentials: &Credentials) -> Verdict {
+        let user = credentials.user.as_str();
         let attempt = Attempt {
             ip,
-            user: user.unwrap_or("unknown"),
-            kind: match mount {
-                Some(_) => Attempted::Metadata,
-                None => Attempted::Admin,
-            },
-            mount,
+            user: if user.is_empty() { "unknown" } else { user },
+            kind: Attempted::Metadata,
+            mount: Some(mount),
             proto: None,
         };
-        if self.refuse_locked(&attempt) {
+        if self.refuse_locked(&attempt).is_some() {
             return Verdict::LockedOut;
         }
-        let Some(credentials) = credentials else {
-            return Verdict::NoCredentials;
-        };
         let config = self.config.load_full();
-        let account = config.users.get(&credentials.user);
-        let mut hashes = mount
-            .map(|mount| source_hashes(&config, mount))
-            .unwrap_or_default();
+        let account = config.users.get(user);
+        let mut hashes = source_hashes(&config, mount);
         let of_source = hashes.len();
         let of_account = account
             .map(|account| account.password.clone())
             .filter(|hash| !hash.is_empty());
         // Without an account the dummy is compared, so that the answer takes the same time.
-        hashes.push(of_account.unwrap_or_else(|| self.passwords.dummy()));
+        let of_account = of_account.unwrap_or_else(|| self.passwords.dummy());
+        if account.is_some()
+            && !hashes
+                .iter()
+                .any(|hash| self.passwords.knows(hash, &credentials.password))
+        {
+            self.slow_down(user, &of_account, &credentials.password).await;
+        }
+        hashes.push(of_account);
         let found = match self.passwords.find(hashes, &credentials.password).await {
             Ok(found) => found,
             Err(Busy) => return Verdict::Busy,
         };
-        if self.refuse_locked(&attempt) {
+        if self.refuse_locked(&attempt).is_some() {
             return Verdict::LockedOut;
         }
-        match (found, account, mount) {
-            (Some(place), _, Some(mount)) if place < of_source => {
+        match (found, Account::of(&config, user)) {
+            (Some(place), _) if place < of_source => {
                 self.succeed(ip);
                 Verdict::SourceOf(mount.clone())
             }
-            (Some(place), Some(account), _) if place == of_source => {
+            (Some(_), Some(account)) => {
                 self.succeed(ip);
                 observe::emit(AdminAccepted {
-                    user: &quote(&credentials.user),
+                    user: &quote(user),
                     ip,
                 });
-                Verdict::Account(Account {
-                    name: credentials.user.clone(),
-                    role: account.role,
-                    mounts: account.mounts.keys().cloned().collect(),
-                })
+                Verdict::Account(account)
             }
-            _ => {
-                let reason = match (account, mount) {
-                    (Some(_), _) => "invalid password",
-                    (None, Some(_)) => "source password mismatch",
-                    (None, None) => "user not found",
-                };
-                self.count(&attempt, reason);
+            (_, Some(_)) => {
+                self.count(&attempt, "invalid password");
+                self.note_failure_of(user);
+                Verdict::Wrong
+            }
+            // Names of encoders are of no account, and many encoders share one.
+            (_, None) => {
+                self.count(&attempt, "source password mismatch");
                 Verdict::Wrong
             }
         }
-    }
-
-    /// Counts a failure that somebody else found, such as a wrong setup token, with its line in the trail.
-    pub fn fail(&self, ip: IpAddr, user: &str, reason: &str) {
-        self.count(
-            &Attempt {
-                ip,
-                user,
-                kind: Attempted::Other,
-                mount: None,
-                proto: None,
-            },
-            reason,
-        );
-    }
-
-    /// Clears the failures of a client that proved itself in a way not known here.
-    pub fn succeed(&self, ip: IpAddr) {
-        self.lockouts.lock().succeed(ip, now());
     }
 
     /// Writes into the trail that an account asked for a mount of somebody else. Its password was right, so that it
@@ -357,18 +331,11 @@ impl Auth {
         let Some(until) = self.scans.lock().miss(ip, path, now) else {
             return;
         };
-        let until = wall_clock(until, now).to_string();
-        let details = "25 distinct 404 paths";
-        observe::emit(ScanLockout {
+        self.lock_out(Lockout {
             ip,
             reason: "connection_scanning",
-            until: &until,
-            details,
-        });
-        observe::emit(LockoutStarted {
-            ip,
-            reason: "connection_scanning",
-            until: &until,
+            until: wall_clock(until, now),
+            details: "25 distinct 404 paths",
         });
     }
 
@@ -389,6 +356,7 @@ impl Auth {
             lockouts,
             scanners,
             bans: self.config.load().banned_ips.len() as u64,
+            sessions: self.open_sessions.load(Ordering::Relaxed),
         }
     }
 
@@ -423,6 +391,9 @@ impl Auth {
         let now = now();
         let failed = self.lockouts.lock().sweep(now);
         let scanned = self.scans.lock().sweep(now);
+        self.slowdown.lock().sweep(now);
+        self.access_requests.lock().sweep(now);
+        self.sessions.lock().sweep(&self.config.load(), Timestamp::now());
         for (ended, reason) in [(failed, "brute_force_auth"), (scanned, "connection_scanning")] {
             for ip in ended {
                 observe::emit(LockoutEnded {
@@ -434,85 +405,12 @@ impl Auth {
         }
     }
 
-    fn locked_until(&self, ip: IpAddr) -> Option<Instant> {
+    pub(crate) fn locked_until(&self, ip: IpAddr) -> Option<Instant> {
         if self.gate.load().is_whitelisted(ip) {
             return None;
         }
         self.lockouts.lock().locked_until(ip, now())
     }
-
-    /// Whether the client is locked out; the trail says so now and then.
-    fn refuse_locked(&self, attempt: &Attempt<'_>) -> bool {
-        let Some(until) = self.locked_until(attempt.ip) else {
-            return false;
-        };
-        let now = now();
-        if self.lockouts.lock().is_notable(attempt.ip, now) {
-            let until = wall_clock(until, now).to_zoned(jiff::tz::TimeZone::system());
-            attempt.write(&format!(
-                "too many failed attempts. locked out until {}",
-                until.strftime("%H:%M:%S")
-            ));
-        }
-        true
-    }
-
-    /// Counts and writes one failure. An exempt client is written down but not counted.
-    fn count(&self, attempt: &Attempt<'_>, reason: &str) -> Option<Failure> {
-        attempt.write(reason);
-        FAILED.of(attempt.kind).inc();
-        let ip = attempt.ip.to_canonical();
-        if self.gate.load().is_whitelisted(ip) {
-            return None;
-        }
-        let now = now();
-        let failure = self.lockouts.lock().fail(ip, now);
-        if let Failure::Locked(until) = failure {
-            let until = wall_clock(until, now).to_string();
-            let details = "5 failed authentication attempts";
-            observe::emit(BruteForceLockout {
-                ip,
-                reason: "brute_force_auth",
-                until: &until,
-                details,
-            });
-            observe::emit(LockoutStarted {
-                ip,
-                reason: "brute_force_auth",
-                until: &until,
-            });
-        }
-        Some(failure)
-    }
-}
-
-/// Somebody who tries to prove themselves.
-struct Attempt<'a> {
-    ip: IpAddr,
-    user: &'a str,
-    kind: Attempted,
-    mount: Option<&'a MountName>,
-    proto: Option<&'static str>,
-}
-
-impl Attempt<'_> {
-    fn write(&self, reason: &str) {
-        let mount = self.mount.map(|mount| quote(mount.as_str()));
-        observe::emit(AuthFailed {
-            user: &quote(self.user),
-            ip: self.ip.to_canonical(),
-            reason,
-            mount: mount.as_deref(),
-            proto: self.proto,
-        });
-    }
-}
-
-/// The wall clock at a moment of the other clock, to the second.
-fn wall_clock(at: Instant, now: Instant) -> jiff::Timestamp {
-    let ahead = at.saturating_duration_since(now);
-    let now = jiff::Timestamp::now();
-    jiff::Timestamp::from_second(now.as_second().saturating_add_unsigned(ahead.as_secs())).unwrap_or(now)
 }
 
 /// Whether the configuration knows a mount of this name.

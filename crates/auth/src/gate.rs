@@ -7,6 +7,9 @@ use std::net::IpAddr;
 
 use config::Config;
 use ipnet::IpNet;
+use jiff::Timestamp;
+
+use crate::ban::ban_ends;
 
 /// The lists of one configuration.
 #[derive(Clone, Debug, Default)]
@@ -15,16 +18,30 @@ pub struct Gate {
     whitelisted: Blocks,
     trusted: Blocks,
     loopback_whitelisted: bool,
+    /// When the next ban runs out.
+    changes_at: Option<Timestamp>,
 }
 
 impl Gate {
-    /// The gate of a configuration.
+    /// The gate of a configuration, as of now.
     pub fn new(config: &Config) -> Gate {
-        Gate::of(
-            &config.banned_ips,
-            &config.whitelisted_ips,
-            &config.trusted_proxies,
-        )
+        Gate::at(config, Timestamp::now())
+    }
+
+    /// The gate of a configuration at some time: bans that have run out are left out.
+    pub fn at(config: &Config, now: Timestamp) -> Gate {
+        let ends = ban_ends(config);
+        let in_force = |net: &&IpNet| ends.get(*net).is_none_or(|end| now < *end);
+        let banned: Vec<IpNet> = config.banned_ips.iter().filter(in_force).copied().collect();
+        Gate {
+            changes_at: banned.iter().filter_map(|net| ends.get(net)).min().copied(),
+            ..Gate::of(&banned, &config.whitelisted_ips, &config.trusted_proxies)
+        }
+    }
+
+    /// Whether no ban has run out since it was made.
+    pub(crate) fn is_current(&self) -> bool {
+        self.changes_at.is_none_or(|at| Timestamp::now() < at)
     }
 
     fn of(banned: &[IpNet], whitelisted: &[IpNet], trusted: &[IpNet]) -> Gate {
@@ -33,6 +50,7 @@ impl Gate {
             whitelisted: Blocks::new(whitelisted),
             trusted: Blocks::new(trusted),
             loopback_whitelisted: trusted.is_empty(),
+            changes_at: None,
         }
     }
 
@@ -164,6 +182,42 @@ mod tests {
     fn proxies_enter_even_when_banned() {
         check("10.0.0.0/8", "", "10.0.0.1", "10.0.0.1", "ebt");
         check("10.0.0.0/8", "", "10.0.0.1", "10.0.0.2", "b");
+    }
+
+    #[test]
+    fn bans_run_out() {
+        let at = |second: i64| Timestamp::from_second(second).unwrap();
+        let mut config = Config {
+            banned_ips: nets("192.0.2.1 192.0.2.2 192.0.2.3 192.0.2.4/30 2001:db8::/32"),
+            ..Config::default()
+        };
+        for (ip, expires_at) in [
+            ("192.0.2.1", "1970-01-01T00:00:10Z"),
+            ("192.0.2.2", ""),
+            ("192.0.2.3", "soon"),
+            ("192.0.2.4/30", "1970-01-01T00:00:20Z"),
+            ("192.0.2.4/30", "1970-01-01T00:00:05Z"),
+        ] {
+            let mut detail = config::BanDetail::new(ip.into());
+            detail.expires_at = expires_at.into();
+            config.ban_details.push(detail);
+        }
+        for (second, banned, next) in [
+            (0, "1 2 3 4 7", Some(10)),
+            (9, "1 2 3 4 7", Some(10)),
+            (10, "2 3 4 7", Some(20)),
+            (20, "2 3", None),
+        ] {
+            let gate = Gate::at(&config, at(second));
+            let seen: Vec<_> = (0..10_u8)
+                .filter(|last| gate.is_banned([192, 0, 2, *last].into()))
+                .filter(|last| !matches!(last, 5 | 6))
+                .map(|last| last.to_string())
+                .collect();
+            assert_eq!(seen.join(" "), banned, "at {second}");
+            assert_eq!(gate.changes_at, next.map(at), "at {second}");
+            assert!(gate.is_banned("2001:db8::1".parse().unwrap()));
+        }
     }
 
     #[test]

@@ -13,9 +13,9 @@ pub(crate) struct LockedOut(Arc<AtomicU64>);
 
 impl LockedOut {
     /// One more, for as long as the value lives.
-    pub(crate) fn until(&self, until: Instant) -> Lockout {
+    pub(crate) fn until(&self, until: Instant) -> Running {
         self.0.fetch_add(1, Ordering::Relaxed);
-        Lockout {
+        Running {
             until,
             all: self.clone(),
         }
@@ -29,12 +29,12 @@ impl LockedOut {
 
 /// One client's lockout.
 #[derive(Debug)]
-pub(crate) struct Lockout {
+pub(crate) struct Running {
     pub(crate) until: Instant,
     all: LockedOut,
 }
 
-impl Drop for Lockout {
+impl Drop for Running {
     fn drop(&mut self) {
         self.all.0.fetch_sub(1, Ordering::Relaxed);
     }

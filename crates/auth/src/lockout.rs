@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use crate::locked_out::{LockedOut, Lockout};
+use crate::locked_out::{LockedOut, Running};
 use crate::table::Table;
 
 /// Failures that lock out.
@@ -50,7 +50,7 @@ pub struct Lockouts {
 struct Client {
     /// At most [`FAILURES`], oldest first.
     failures: Vec<Instant>,
-    lockout: Option<Lockout>,
+    lockout: Option<Running>,
     noted: Option<Instant>,
 }
 

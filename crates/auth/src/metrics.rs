@@ -1,4 +1,4 @@
-//! What is counted about passwords and those who do not know them.
+//! What is counted about passwords, those who do not know them, and those who do.
 //!
 //! Contract: labels say what somebody tried, never who: no address, no name, no mount.
 
@@ -7,9 +7,10 @@ use std::sync::Weak;
 use observe::metrics::{Exposition, Kind, Metric};
 
 use crate::Auth;
+use crate::csrf::CsrfRefusal;
 
 /// The metrics of this crate, apart from those of [`collector`].
-pub const ALL: &[&dyn Metric] = &[&FAILURES, &CHECKS, &CHECK_DURATION];
+pub const ALL: &[&dyn Metric] = &[&FAILURES, &CHECKS, &CHECK_DURATION, &LOGINS, &CSRF_REFUSALS];
 
 observe::metrics! {
     /// Wrong credentials.
@@ -23,6 +24,12 @@ observe::metrics! {
     pub static CHECK_DURATION: Histogram = "tinyice_auth_check_seconds":
         "Password checks, from the question to the answer of a password thread, the wait for one included.",
         seconds &[0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+    /// Sessions begun.
+    pub static LOGINS: Counters<SignedIn> = "tinyice_auth_logins_total" {"method"}:
+        "Sign-ins that began a session, by how somebody proved who they are.";
+    /// Changes that a foreign page may have sent.
+    pub static CSRF_REFUSALS: Counters<CsrfRefusal> = "tinyice_auth_csrf_refusals_total" {"reason"}:
+        "Changes refused because a page of another site may have sent them, by reason.";
 }
 
 observe::label! {
@@ -30,8 +37,17 @@ observe::label! {
     pub enum Attempted {
         Source = "source",
         Admin = "admin",
+        Login = "login",
         Metadata = "metadata",
         Other = "other",
+    }
+
+    /// How somebody signed in.
+    pub enum SignedIn {
+        Password = "password",
+        Passkey = "passkey",
+        Oidc = "oidc",
+        Setup = "setup",
     }
 
     /// How a password check ended.
@@ -52,6 +68,8 @@ pub struct Counts {
     pub scanners: u64,
     /// Banned addresses and blocks.
     pub bans: u64,
+    /// Open sessions.
+    pub sessions: u64,
 }
 
 /// Writes the families that depend on the state of an [`Auth`], for `observe::metrics::collect_with`. It takes no lock.
@@ -71,5 +89,11 @@ pub fn collector(auth: Weak<Auth>) -> impl Fn(&mut Exposition) + Send + Sync + '
             "Banned addresses and blocks of addresses.",
         )
         .sample(&[], counts.bans);
+        out.family(
+            "tinyice_sessions",
+            Kind::Gauge,
+            "Open sessions of browsers; ended ones are counted for up to a minute more.",
+        )
+        .sample(&[], counts.sessions);
     }
 }

@@ -179,6 +179,11 @@ impl PasswordCheck {
         Ok(place)
     }
 
+    /// Whether this password matched this hash a moment ago.
+    pub(crate) fn knows(&self, hash: &str, password: &[u8]) -> bool {
+        password.len() <= MAX_PASSWORD && self.cache.contains(hash, password, now())
+    }
+
     /// A hash of a new password, as `$2a$`, which every version of the file's readers knows.
     ///
     /// # Errors

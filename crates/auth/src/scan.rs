@@ -7,7 +7,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use crate::locked_out::{LockedOut, Lockout};
+use crate::locked_out::{LockedOut, Running};
 use crate::lockout::Locked;
 use crate::table::Table;
 
@@ -51,7 +51,7 @@ pub struct Scans {
 struct Client {
     /// At most [`PATHS`]; a path and when it was last missed.
     paths: Vec<(u64, Instant)>,
-    lockout: Option<Lockout>,
+    lockout: Option<Running>,
 }
 
 impl Client {

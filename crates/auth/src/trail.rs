@@ -24,6 +24,26 @@ observe::event! {
     pub(crate) struct AdminAccepted<'a> { user: &'a str, ip: IpAddr }
     = [Auth] Info "auth_admin_ok": "Admin auth successful (Basic)"
 
+    /// Somebody signed in and has a session now. `user` is quoted.
+    pub(crate) struct LoginSuccessful<'a> { user: &'a str, ip: IpAddr, method: &'a str }
+    = [Auth] Info "login_ok": "Login successful"
+
+    /// Somebody ended their session.
+    pub(crate) struct SignedOut<'a> { user: &'a str, ip: IpAddr }
+    = [Auth] Info "logout": "Signed out"
+
+    /// All sessions of an account ended, or all but one.
+    pub(crate) struct SessionsEnded<'a> { user: &'a str, ended: usize }
+    = [Auth] Info "sessions_ended": "Sessions ended"
+
+    /// A token came from where it was not used before.
+    pub(crate) struct TokenFromNewAddress<'a> { user: &'a str, ip: IpAddr, token: &'a str }
+    = [Auth] Info "token_new_address": "API token used from a new address"
+
+    /// A change that a foreign page may have sent.
+    pub(crate) struct CsrfRefused<'a> { user: &'a str, ip: IpAddr, reason: &'static str }
+    = [Auth] Warn "csrf_refused": "Change refused: a page of another site may have sent it"
+
     /// A source proved that it may publish.
     pub(crate) struct SourceAccepted<'a> { mount: &'a str, ip: IpAddr, proto: Option<&'static str> }
     = [Auth] Info "auth_source_ok": "Source auth successful"

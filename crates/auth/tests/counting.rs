@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use auth::metrics::{ALL, Attempted, CHECK_DURATION, CHECKS, Checked, FAILURES, collector};
-use auth::{Auth, Credentials, PoolSettings, Protocol, SourceVerdict, Verdict};
+use auth::{Auth, Credentials, Login, PoolSettings, Presented, Protocol, SignIn, SourceVerdict, Verdict};
 use config::{Config, MountName};
 use observe::metrics::{Format, collect_with, register, render};
 use observe::span;
@@ -21,7 +21,8 @@ fn config() -> Arc<Config> {
         .format_for_version(bcrypt::Version::TwoA);
     let file = format!(
         r#"{{"mounts": {{"/live": "{hash}"}}, "banned_ips": ["192.0.2.0/24", "2001:db8::1"],
-        "users": {{"bob": {{"password": "{hash}", "role": "superadmin", "mounts": {{}}}}}}}}"#
+        "users": {{"bob": {{"password": "{hash}", "role": "superadmin", "mounts": {{}}}},
+        "passkey": {{"password": "", "role": "admin", "mounts": {{}}}}}}}}"#
     );
     let loaded = config::Loaded::parse(Path::new("t.json"), file.into_bytes()).unwrap();
     Arc::new(Config::clone(&loaded.config))
@@ -114,11 +115,35 @@ async fn everything_is_counted_and_no_password_is_told() {
     assert!(auth.clear_lockout(ip(1)) && auth.clear_scan(ip(3)));
     assert!(render(Format::Text).contains("tinyice_lockouts 0\n"));
 
+    // A wrong login costs one check on a password thread, whether the account is there, has a password or not.
+    let before = (counted(), CHECK_DURATION.snapshot().count());
+    for (done, user) in (1..).zip(["bob", "nobody", "passkey", ""]) {
+        assert_eq!(auth.login(ip(4), user, wrong.as_bytes()).await, Login::Wrong);
+        let after = (counted(), CHECK_DURATION.snapshot().count());
+        assert_eq!(after.0.1[2], before.0.1[2] + done, "{user}");
+        assert_eq!(after.1, before.1 + done, "{user}");
+        assert_eq!(FAILURES.of(Attempted::Login).get(), done, "{user}");
+    }
+    let presented = Presented {
+        ip: ip(4),
+        authorization: None,
+        sid: None,
+        user_agent: "",
+    };
+    let begun = auth.start_session("bob", SignIn::Passkey, &presented).unwrap();
+    let text = render(Format::Text);
+    for line in [
+        "tinyice_auth_logins_total{method=\"passkey\"} 1\n",
+        "tinyice_sessions 1\n",
+    ] {
+        assert!(text.contains(line), "{line} in {text}");
+    }
+
     let records = observe::recent();
     assert!(records.len() > 8);
     let told = records.iter().flat_map(|record| [record.json(), record.text()]);
     let spans = span::recent();
     for text in told.chain(spans.iter().map(|span| format!("{span:?}"))) {
-        assert!(!text.contains(SECRET), "{text}");
+        assert!(!text.contains(SECRET) && !text.contains(&begun.sid), "{text}");
     }
 }
