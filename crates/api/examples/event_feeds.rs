@@ -21,7 +21,7 @@ use std::{
 };
 
 use api::{
-    Administer, Api, Parts,
+    Administer, Api, Parts, Refusal, Signin,
     metrics::{Feed, SSE_SKIPPED_TICKS, SSE_SUBSCRIBERS},
 };
 use arc_swap::ArcSwap;
@@ -47,9 +47,15 @@ impl Delivery for Nowhere {
     fn close(&self, _: Box<dyn Fn(&Presence) -> bool + Send + Sync>, _: Leave) {}
 }
 
+type Change<'a> = Box<dyn FnOnce(&mut Config) -> Result<(), Refusal> + 'a>;
+
 impl Administer for Nowhere {
-    fn set_fallback(&self, _: &MountName, _: Option<&MountName>) -> Result<(), String> {
+    fn change(&self, _: Change<'_>) -> Result<(), Refusal> {
         Ok(())
+    }
+
+    fn reload(&self) -> tokio::sync::oneshot::Receiver<Result<Vec<String>, String>> {
+        tokio::sync::oneshot::channel().1
     }
 
     fn hot_swap(&self, _: Option<Duration>) -> Result<(), String> {
@@ -89,14 +95,31 @@ fn name(index: usize) -> MountName {
 async fn measure(clients: usize, mounts: usize, changed: usize, seconds: Duration) {
     let (registry, _claims) = stations(mounts);
     let config = Arc::new(Config::default());
+    let client = outbound::Client::new(outbound::Policy::new(&[]), "measure".parse().unwrap());
     let api = Api::new(Parts {
         config: Arc::new(ArcSwap::new(Arc::clone(&config))),
         mounts: Arc::clone(&registry),
         auth: Arc::new(Auth::start(config).unwrap()),
         began: Timestamp::now(),
         setup: Arc::new(SetupToken::none()),
-        administer: Box::new(Nowhere),
+        administer: Arc::new(Nowhere),
         ready: Box::new(|| Ok(())),
+        runtime: Box::new(api::Runtime::default),
+        store: None,
+        geo: Arc::default(),
+        webhooks: webhook::Webhooks::start(
+            client.clone(),
+            webhook::Facts::default(),
+            Vec::new(),
+            Arc::new(()),
+            Vec::new(),
+        ),
+        relays: relay::Board::default(),
+        signin: Signin {
+            passkeys: signin::Passkeys::new(None),
+            oidc: signin::Oidc::new(client),
+            mailer: signin::Mailer::default(),
+        },
     });
     let listening = Listening::bind(&Sockets {
         host: "127.0.0.1".to_owned(),

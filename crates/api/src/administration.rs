@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use auth::{Account, Verdict};
+use auth::{Account, Action, Identified, Presented, Verdict};
 use config::{Config, MountName};
 use front::{Request, route::IcecastCommand};
 use http::{HeaderValue, Method, StatusCode, header};
@@ -19,7 +19,12 @@ use icecast::{
 };
 use mount::Stopped;
 
-use crate::{Api, Reply, plain, status::parameter};
+use crate::{
+    Api, Refusal, Reply,
+    endpoint::{change_config, cookie},
+    plain,
+    status::parameter,
+};
 
 /// Who may send a command.
 enum Caller {
@@ -71,6 +76,24 @@ impl Api {
             form: &form,
         };
         let mount = parameters.mount("mount");
+        match self
+            .signed_in(request, &form, right(command), mount.as_ref())
+            .await
+        {
+            Some(Ok(account)) => {
+                return self
+                    .command(
+                        command,
+                        &Caller::Account(account),
+                        mount.as_ref(),
+                        &parameters,
+                        request,
+                    )
+                    .await;
+            }
+            Some(Err(refusal)) => return refusal.plain(),
+            None => {}
+        }
         let credentials = Self::credentials(request);
         let verdict = self
             .parts
@@ -86,9 +109,50 @@ impl Api {
             }
         };
         self.command(command, &caller, mount.as_ref(), &parameters, request)
+            .await
     }
 
-    fn command(
+    /// Who asks by a token or by a session; nothing where the request has neither, and a password decides. A session's
+    /// cookie is sent by browsers whoever makes them, so it only reads, or changes by `POST` what a form of ours asks for.
+    pub(crate) async fn signed_in(
+        &self,
+        request: &Request,
+        form: &str,
+        right: Action,
+        mount: Option<&MountName>,
+    ) -> Option<Result<Account, Refusal>> {
+        let authorization = request
+            .headers
+            .get(header::AUTHORIZATION)
+            .map(HeaderValue::as_bytes);
+        let by_token =
+            authorization.is_some_and(|value| value.len() > 7 && value[..7].eq_ignore_ascii_case(b"bearer "));
+        let sid = cookie(request, "sid");
+        if !by_token && (authorization.is_some() || sid.is_none()) {
+            return None;
+        }
+        if !by_token && !reads(right) {
+            let is_form = request.method == Method::POST;
+            let form = bytes::Bytes::copy_from_slice(form.as_bytes());
+            if !is_form || self.check_forgery(false, request, Some(&form)).is_err() {
+                return Some(Err(Refusal::forbidden()));
+            }
+        }
+        let presented = Presented {
+            ip: request.client,
+            authorization,
+            sid,
+            user_agent: "",
+        };
+        Some(match self.parts.auth.identify(&presented).await {
+            Identified::Caller(caller) if auth::permits(&caller, right, mount) => Ok(caller.account),
+            Identified::Caller(_) => Err(Refusal::forbidden()),
+            _ if by_token => Err(Refusal::unauthorized()),
+            _ => return None,
+        })
+    }
+
+    async fn command(
         &self,
         command: IcecastCommand,
         caller: &Caller,
@@ -135,12 +199,12 @@ impl Api {
                 if !caller.may_manage(mount) {
                     return plain(metadata::forbidden());
                 }
-                self.mount_command(command, caller, mount, parameters)
+                self.mount_command(command, caller, mount, parameters).await
             }
         }
     }
 
-    fn mount_command(
+    async fn mount_command(
         &self,
         command: IcecastCommand,
         caller: &Caller,
@@ -150,7 +214,7 @@ impl Api {
         use IcecastCommand as C;
         let mounts = &self.parts.mounts;
         if command == C::Fallbacks {
-            return self.set_fallback(caller, mount, parameters);
+            return self.set_fallback(caller, mount, parameters).await;
         }
         if mounts.live(mount).is_none() {
             return plain(command::no_such_source());
@@ -208,7 +272,7 @@ impl Api {
         plain(command::moveclients(from, &to))
     }
 
-    fn set_fallback(&self, caller: &Caller, mount: &MountName, parameters: &Parameters<'_>) -> Reply {
+    async fn set_fallback(&self, caller: &Caller, mount: &MountName, parameters: &Parameters<'_>) -> Reply {
         // A fallback outlives the source, so it takes more than the source's password.
         if !caller.is_account() {
             return plain(metadata::forbidden());
@@ -223,21 +287,14 @@ impl Api {
                 Err(error) => return plain(bad_request(&format!("fallback: {error}"))),
             },
         };
-        let config = self.parts.config.load_full();
-        if let Some(fallback) = &fallback {
-            let mut planned = config.fallback_mounts.clone();
-            planned.insert(mount.clone(), fallback.clone());
-            if closes_loop(mount, &planned) {
-                return plain(bad_request("fallback: this would close a loop"));
-            }
-        }
-        match self.parts.administer.set_fallback(mount, fallback.as_ref()) {
+        let mount = mount.clone();
+        let changed = change_config(&self.parts, move |config| {
+            plan_fallback(config, &mount, fallback.as_ref())
+        })
+        .await;
+        match changed {
             Ok(()) => plain(command::fallbacks()),
-            Err(error) => plain(command::response(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                &format!("Failed to save config: {error}"),
-                false,
-            )),
+            Err(refusal) => plain(command::response(refusal.status(), refusal.text(), false)),
         }
     }
 
@@ -271,6 +328,43 @@ impl Api {
             totals.bytes_in, totals.bytes_out
         )
     }
+}
+
+/// What of the table of rights a command is.
+fn right(command: IcecastCommand) -> Action {
+    use IcecastCommand as C;
+    match command {
+        C::Stats | C::StatsXml | C::ListMounts | C::StreamList | C::Poke => Action::IcecastRead,
+        C::ListClients => Action::ListenersRead,
+        C::KillClient => Action::ListenersKick,
+        C::KillSource => Action::SourceKick,
+        C::MoveClients => Action::ListenersMove,
+        C::Fallbacks => Action::FallbackUpdate,
+        C::Metadata => Action::MetadataUpdate,
+    }
+}
+
+fn reads(right: Action) -> bool {
+    matches!(right, Action::IcecastRead | Action::ListenersRead)
+}
+
+/// Sets where the listeners of a mount go without its source.
+pub(crate) fn plan_fallback(
+    config: &mut Config,
+    mount: &MountName,
+    fallback: Option<&MountName>,
+) -> Result<(), Refusal> {
+    let Some(fallback) = fallback else {
+        config.fallback_mounts.remove(mount);
+        return Ok(());
+    };
+    let mut planned = config.fallback_mounts.clone();
+    planned.insert(mount.clone(), fallback.clone());
+    if closes_loop(mount, &planned) {
+        return Err(Refusal::bad("fallback: this would close a loop"));
+    }
+    config.fallback_mounts = planned;
+    Ok(())
 }
 
 /// Whether following fallbacks from `mount` comes back to it.

@@ -6,12 +6,15 @@
 //!
 //! `tick` is a look at all mounts, `view` what a reader asked for, `group` those with the same view and what they
 //! have been told; `public` and `admin` write a group's bursts; `feeds` has the subscribers and the task; `stream` is
-//! a feed as the body of an answer.
+//! a feed as the body of an answer; `beside` finds out what takes longer than a tick, such as the `places` of
+//! listeners.
 
 mod admin;
+mod beside;
 mod burst;
 mod feeds;
 mod group;
+mod places;
 mod public;
 mod stream;
 mod tick;
@@ -23,14 +26,16 @@ use front::{Exchange, Outcome, Request, cors, route};
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::Empty;
 
-pub(crate) use feeds::{Feeds, Limits};
+pub(crate) use admin::span;
+pub(crate) use feeds::{Feeds, Full, Limits};
+pub(crate) use places::{ATTRIBUTION, Here, Places};
+pub(crate) use public::bitrate;
 pub use tick::Runtime;
 
 use crate::{Api, Parts, Reply, metrics::Feed};
-use feeds::Full;
-use stream::EventStream;
+pub(crate) use stream::{EventStream, Opened};
 use tick::Reading;
-use view::{Audience, Selection, View};
+pub(crate) use view::{Audience, Scope, Selection, View};
 
 /// How often mounts are looked at.
 const TICK: Duration = Duration::from_millis(500);
@@ -70,25 +75,36 @@ impl Api {
 }
 
 /// The feeds over these parts.
-pub(crate) fn feeds(
-    parts: &Parts,
-    runtime: impl Fn() -> Runtime + Send + Sync + 'static,
-) -> std::sync::Arc<Feeds> {
-    let (config, mounts, began) = (parts.config.clone(), parts.mounts.clone(), parts.began);
-    Feeds::new(Limits::default(), move || {
+pub(crate) fn feeds(parts: &std::sync::Arc<Parts>) -> std::sync::Arc<Feeds> {
+    let parts = std::sync::Arc::clone(parts);
+    let (map, sums) = (
+        beside::Look::<Places>::new(),
+        parts.store.clone().map(beside::Sums::new),
+    );
+    Feeds::new(Limits::default(), std::sync::Arc::clone(&map), move || {
         // The clock of the task, which tests can turn.
         let now: Instant = tokio::time::Instant::now().into_std();
         let time = jiff::Timestamp::now();
+        let those = std::sync::Arc::clone(&parts);
         Reading {
+            places: map.last(now, move || Places::look(&those)),
+            sums: sums.clone(),
             now,
             time,
-            uptime: time.duration_since(began).unsigned_abs(),
-            mounts: mounts.snapshot(now),
-            totals: mounts.totals(),
-            config: config.load_full(),
-            runtime: runtime(),
+            uptime: time.duration_since(parts.began).unsigned_abs(),
+            mounts: parts.mounts.snapshot(now),
+            totals: parts.mounts.totals(),
+            config: parts.config.load_full(),
+            runtime: (parts.runtime)(),
         }
     })
+}
+
+/// An answer that is a feed for one account: no other site may read it.
+pub(crate) fn private_feed<B>(body: B) -> Response<B> {
+    let mut response = feed(body);
+    response.headers_mut().remove(header::ACCESS_CONTROL_ALLOW_ORIGIN);
+    response
 }
 
 /// An answer that is a feed.
@@ -134,4 +150,4 @@ fn refusal(status: StatusCode, why: &str) -> Reply {
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
-mod world;
+pub(crate) mod world;

@@ -1,21 +1,21 @@
 //! Title updates: `/admin/metadata` and Shoutcast's `/admin.cgi`.
 
-use auth::{Credentials, Verdict};
+use auth::{Action, Credentials, Verdict};
 use config::MountName;
 use front::Request;
-use http::StatusCode;
+use http::{StatusCode, header};
 use icecast::{
     Answer,
     metadata::{self, BadUpdate, MetadataUpdate, ShoutcastUpdate},
 };
 use mount::Title;
 
-use crate::{Api, Reply, plain};
+use crate::{Api, Reply, endpoint::cookie, plain};
 
 impl Api {
     pub(crate) async fn update_metadata(&self, request: &Request, form: &[u8]) -> Reply {
         let credentials = Self::credentials(request);
-        if credentials.is_none() {
+        if !request.headers.contains_key(header::AUTHORIZATION) && cookie(request, "sid").is_none() {
             return plain(metadata::unauthorized());
         }
         let update = match MetadataUpdate::parse(request.query().unwrap_or_default().as_bytes(), form) {
@@ -23,6 +23,24 @@ impl Api {
             Err(error) => return plain(Answer::from(error)),
         };
         let mount = self.meant(&update);
+        let text = String::from_utf8_lossy(form);
+        match self
+            .signed_in(request, &text, Action::MetadataUpdate, Some(mount))
+            .await
+        {
+            Some(Ok(_)) => {
+                return plain(if self.set_title(mount, &update) {
+                    metadata::done()
+                } else {
+                    metadata::no_such_mount()
+                });
+            }
+            Some(Err(refusal)) if refusal.status() == StatusCode::FORBIDDEN => {
+                return plain(metadata::forbidden());
+            }
+            Some(Err(_)) => return plain(metadata::unauthorized()),
+            None => {}
+        }
         match self
             .parts
             .auth

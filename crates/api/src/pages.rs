@@ -4,6 +4,7 @@
 //! our own, and only `/embed/` can be framed by other sites.
 
 mod accent;
+mod account;
 mod assets;
 mod markdown;
 mod reply;
@@ -17,25 +18,24 @@ use front::{
     Request, cors,
     route::{Page, Registered, Route, normalise},
 };
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{Method, StatusCode};
 use icecast::playlist;
 use mount::Tuned;
 
-use crate::{Api, Reply, not_found, status::parameter};
+use crate::{Api, Reply, endpoint::Call, not_found, status::parameter};
+pub(crate) use account::{
+    LoginForm, SetupForm, access, auth_path, login, login_address, logout, missing, setup, setup_done,
+};
+
 use accent::Theme;
-use reply::{Kind, html, json, method_not_allowed, redirect};
+use reply::{Kind, html, method_not_allowed, redirect};
 use stream::Stream;
-use views::{Embed, EmbedOffAir, Explore, Landing, Message, OffAir, Player, Publishing, Setup, Site, render};
+use views::{
+    Documentation, Embed, EmbedOffAir, Explore, Landing, Message, OffAir, Player, Publishing, Site, render,
+};
 
 /// Characters of a search that count.
 const SEARCH: usize = 100;
-
-/// What can be asked instead of the administration pages.
-const ENDPOINTS: &[&str] = &[
-    "/admin/stats",
-    "/admin/listmounts",
-    "/admin/listclients?mount=/live",
-];
 
 impl Api {
     pub(crate) fn page(&self, route: Route, request: &Request) -> Reply {
@@ -44,7 +44,7 @@ impl Api {
             request,
             config: &self.parts.config.load_full(),
         };
-        if is_document(&route, request.path()) && !matches!(request.method, Method::GET | Method::HEAD) {
+        if is_document(&route) && !matches!(request.method, Method::GET | Method::HEAD) {
             return method_not_allowed();
         }
         match route {
@@ -56,7 +56,6 @@ impl Api {
                 redirect(StatusCode::MOVED_PERMANENTLY, &address)
             }
             Route::Reserved(registered) => visit.reserved(registered),
-            Route::AdminShell => visit.administration(),
             Route::HlsMaster(_)
             | Route::HlsMedia(_)
             | Route::HlsSegment { .. }
@@ -69,11 +68,45 @@ impl Api {
     }
 }
 
+/// The documentation of the API.
+pub(crate) fn documentation(call: &Call) -> Reply {
+    let site = site(&call.config(), &call.request);
+    let page = Documentation {
+        site: &site,
+        chapters: &call.documents().chapters,
+    };
+    html(StatusCode::OK, &site, Kind::Public, render(&page))
+}
+
+fn site(config: &Config, request: &Request) -> Site {
+    Site {
+        title: config.page_title.clone(),
+        subtitle: config.page_subtitle.clone(),
+        theme: Theme::new(&config.accent_color),
+        base: playlist::base(
+            &config.base_url,
+            request.scheme_https,
+            Some(&request.host),
+            &config.hostname,
+        ),
+    }
+}
+
+fn missing_page(config: &Config, request: &Request) -> Reply {
+    let site = site(config, request);
+    let text = "There is nothing at this address. Perhaps it has a typing error, or what was here has gone.";
+    let page = Message {
+        site: &site,
+        heading: "Page not found",
+        text,
+    };
+    html(StatusCode::NOT_FOUND, &site, Kind::Public, render(&page))
+}
+
 /// Whether the route is a page or file, which can only be read.
-fn is_document(route: &Route, path: &str) -> bool {
+fn is_document(route: &Route) -> bool {
     match route {
         Route::Page(_) | Route::Player(_) | Route::Embed(_) | Route::WebRtcPlayer(_) => true,
-        Route::Reserved(Registered::Setup) => path == "/setup",
         Route::Reserved(registered) => matches!(registered, Registered::Favicon | Registered::Asset),
         _ => false,
     }
@@ -108,11 +141,21 @@ impl Visit<'_> {
         match registered {
             Registered::Favicon => assets::favicon(),
             Registered::Asset => assets::answer(self.request.path()),
-            Registered::Setup => self.setup(),
-            Registered::Login | Registered::Logout | Registered::Auth => self.administration(),
-            Registered::Api | Registered::AdminAction => {
-                json(StatusCode::SERVICE_UNAVAILABLE, r#"{"error":"Not available"}"#)
+            Registered::AdminAction if self.request.path() == "/admin/autodj/studio" => {
+                let query = self
+                    .request
+                    .query()
+                    .map(|query| format!("?{query}"))
+                    .unwrap_or_default();
+                redirect(StatusCode::MOVED_PERMANENTLY, &format!("/admin/studio{query}"))
             }
+            // The endpoints have been looked through already.
+            Registered::Login
+            | Registered::Logout
+            | Registered::Setup
+            | Registered::Auth
+            | Registered::Api
+            | Registered::AdminAction => self.missing(),
             Registered::Events | Registered::WebRtc => missing_across_origins(),
             Registered::AdminCgi
             | Registered::Status
@@ -210,52 +253,6 @@ impl Visit<'_> {
         }
     }
 
-    fn setup(&self) -> Reply {
-        if self.api.parts.setup.reveal().is_none() {
-            return self.missing_page();
-        }
-        match self.request.path() {
-            "/setup" => {
-                let site = self.site();
-                let page = Setup {
-                    site: &site,
-                    publishing: &self.publishing(&site),
-                };
-                html(StatusCode::OK, &site, Kind::Private, render(&page))
-            }
-            "/setup/verify-token" | "/setup/complete" => {
-                json(StatusCode::SERVICE_UNAVAILABLE, r#"{"error":"Not available"}"#)
-            }
-            _ => self.missing_page(),
-        }
-    }
-
-    fn administration(&self) -> Reply {
-        let site = self.site();
-        let text = "The web administration is not part of this release yet. Icecast's endpoints answer, with the \
-                    name and password of an administrator:";
-        if !self.wants_html() {
-            let text = format!("{text} {}\n", ENDPOINTS.join(" "));
-            let mut reply = front::text(StatusCode::SERVICE_UNAVAILABLE, &text);
-            reply
-                .headers_mut()
-                .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-            return reply;
-        }
-        let page = Message {
-            site: &site,
-            heading: "Not here yet",
-            text,
-            endpoints: ENDPOINTS,
-        };
-        html(
-            StatusCode::SERVICE_UNAVAILABLE,
-            &site,
-            Kind::Private,
-            render(&page),
-        )
-    }
-
     fn missing(&self) -> Reply {
         if self.wants_html() {
             self.missing_page()
@@ -265,31 +262,11 @@ impl Visit<'_> {
     }
 
     fn missing_page(&self) -> Reply {
-        let site = self.site();
-        let text =
-            "There is nothing at this address. Perhaps it has a typing error, or what was here has gone.";
-        let page = Message {
-            site: &site,
-            heading: "Page not found",
-            text,
-            endpoints: &[],
-        };
-        html(StatusCode::NOT_FOUND, &site, Kind::Public, render(&page))
+        missing_page(self.config, self.request)
     }
 
     fn site(&self) -> Site {
-        let (config, request) = (self.config, self.request);
-        Site {
-            title: config.page_title.clone(),
-            subtitle: config.page_subtitle.clone(),
-            theme: Theme::new(&config.accent_color),
-            base: playlist::base(
-                &config.base_url,
-                request.scheme_https,
-                Some(&request.host),
-                &config.hostname,
-            ),
-        }
+        site(self.config, self.request)
     }
 
     fn publishing(&self, site: &Site) -> Publishing {

@@ -10,9 +10,11 @@ use icecast::relay::OwnAddresses;
 use observe::task::{self, TaskHandle};
 use outbound::{Allow, Client, Policy};
 use relay::{Announcing, Pulls, Terms};
+use signin::RelyingParty;
 use tokio::sync::watch;
+use webhook::Facts;
 
-use crate::context::Context;
+use crate::{chronicle, context::Context};
 
 /// How relays introduce themselves.
 pub(crate) const AGENT: &str = concat!("TinyIce/", env!("CARGO_PKG_VERSION"));
@@ -55,6 +57,19 @@ async fn call(context: Arc<Context>, mut stopped: watch::Receiver<bool>) {
         }
         config = context.config.load_full();
         announcing.send_replace(Arc::new(self::announcing(&client, &config)));
+        let parts = context.api.parts();
+        parts.webhooks.reload(
+            of_webhooks(&client, &config),
+            facts(&config),
+            config.webhooks.clone(),
+        );
+        parts
+            .signin
+            .passkeys
+            .set_party(RelyingParty::from_config(&config));
+        if let Some(store) = &parts.store {
+            store.retain(chronicle::retention(&config)).await;
+        }
     }
     // A panic in it has been reported where it happened.
     let _ = tokio::join!(pulls.stop(), directory);
@@ -82,15 +97,30 @@ fn announcing(client: &Client, config: &Config) -> Announcing {
 }
 
 fn policy(config: &Config) -> Policy {
-    let allow: Vec<_> = config
-        .outbound_allow
-        .iter()
-        .map(|allowed| match allowed {
-            Allowed::Net(net) => Allow::Net(*net),
-            Allowed::Host(host) => Allow::Host(host.clone()),
-        })
-        .collect();
-    Policy::new(&allow)
+    Policy::new(&allow(&config.outbound_allow))
+}
+
+/// The client of webhooks, which reaches nothing private unless the configuration opens it for them.
+pub(crate) fn of_webhooks(client: &Client, config: &Config) -> Client {
+    let policy = Policy::for_webhooks(&allow(&config.outbound_allow_webhooks));
+    client.clone().with_policy(policy)
+}
+
+/// What webhooks are told of the server.
+pub(crate) fn facts(config: &Config) -> Facts {
+    Facts {
+        hostname: config.hostname.clone(),
+        base_url: config.base_url.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+fn allow(allowed: &[Allowed]) -> Vec<Allow> {
+    let allow = |allowed: &Allowed| match allowed {
+        Allowed::Net(net) => Allow::Net(*net),
+        Allowed::Host(host) => Allow::Host(host.clone()),
+    };
+    allowed.iter().map(allow).collect()
 }
 
 /// Where this server is reached, so that no relay pulls from it.

@@ -9,11 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use config::{Config, Loaded, MountName, Overrides, SaveError, Store};
+use api::Refusal;
+use config::{Config, Loaded, Overrides, SaveError, Store};
 use observe::Mutex;
+use tokio::sync::oneshot;
 
 use crate::{
-    context::Context,
+    context::{Context, Order},
     hot_swap, logging, settings,
     telemetry::{self, Reload},
 };
@@ -94,26 +96,19 @@ impl Configuration {
         )
     }
 
-    /// Reads the file again and applies what changed. False when it was refused.
-    pub(crate) fn reload(&self, context: &Arc<Context>) -> bool {
+    /// Reads the file again and applies what changed; gives the keys that did.
+    ///
+    /// # Errors
+    /// Why the file was refused; the old configuration stays.
+    pub(crate) fn reload(&self, context: &Arc<Context>) -> Result<Vec<String>, String> {
         observe::emit(Reloading {});
         let mut loaded = match Loaded::read(&self.path) {
             Ok(loaded) => loaded,
-            Err(error) => {
-                observe::emit(ReloadFailed {
-                    error: &error.to_string(),
-                });
-                telemetry::count_reload(Reload::Refused);
-                return false;
-            }
+            Err(error) => return Err(refuse(error.to_string())),
         };
         let hashed = match hash_plain(&mut loaded.config) {
             Ok(hashed) => hashed,
-            Err(error) => {
-                observe::emit(ReloadFailed { error: &error });
-                telemetry::count_reload(Reload::Refused);
-                return false;
-            }
+            Err(error) => return Err(refuse(error)),
         };
         warn_hashed(&hashed);
         for problem in &loaded.warnings {
@@ -139,19 +134,20 @@ impl Configuration {
         observe::emit(Reloaded {
             changed: &changed.join(", "),
         });
-        true
+        Ok(changed.into_iter().map(ToOwned::to_owned).collect())
     }
 
-    /// Changes the configuration, saves it and puts it in force. Nothing is changed when it cannot be saved.
-    pub(crate) fn change(
+    /// Changes the configuration, saves it and puts it in force. Nothing is changed when the change is refused or
+    /// cannot be saved. Waits for the disk: not for threads that have sources to read.
+    pub(crate) fn change<E: From<SaveError>>(
         &self,
         context: &Arc<Context>,
-        change: impl FnOnce(&mut Config),
-    ) -> Result<(), SaveError> {
+        change: impl FnOnce(&mut Config) -> Result<(), E>,
+    ) -> Result<(), E> {
         let effective = {
             let mut file = self.file.lock();
             let mut config = file.config.clone();
-            change(&mut config);
+            change(&mut config)?;
             let saved = file.store.save(&config)?;
             if let Some(copy) = saved.conflict {
                 observe::emit(SaveConflict {
@@ -165,9 +161,28 @@ impl Configuration {
         Ok(())
     }
 
+    /// Removes bans and requests for access whose time is over.
+    pub(crate) fn purge(&self, context: &Arc<Context>) {
+        let now = jiff::Timestamp::now();
+        let config = context.config.load();
+        if !auth::has_expired_bans(&config, now) && !auth::has_expired_requests(&config, now) {
+            return;
+        }
+        let purged = self.change(context, |config| {
+            auth::purge_bans(config, now);
+            auth::purge_pending(config, now);
+            Ok::<(), SaveError>(())
+        });
+        if let Err(error) = purged {
+            observe::emit(SaveFailed {
+                error: &error.to_string(),
+            });
+        }
+    }
+
     /// Saves passwords that stood in the file in plain text and have been hashed.
     pub(crate) fn save_hashed(&self, context: &Arc<Context>) {
-        if let Err(error) = self.change(context, |_| {}) {
+        if let Err(error) = self.change(context, |_| Ok::<(), SaveError>(())) {
             observe::emit(SaveFailed {
                 error: &error.to_string(),
             });
@@ -189,20 +204,55 @@ impl Configuration {
     }
 }
 
+/// Notes that a file was refused.
+fn refuse(error: String) -> String {
+    observe::emit(ReloadFailed { error: &error });
+    telemetry::count_reload(Reload::Refused);
+    error
+}
+
+/// Why a change was not made.
+enum NotChanged {
+    Refused(Refusal),
+    NotSaved(SaveError),
+}
+
+impl From<SaveError> for NotChanged {
+    fn from(error: SaveError) -> Self {
+        Self::NotSaved(error)
+    }
+}
+
+fn going_down() -> Refusal {
+    Refusal::unavailable("The server is going down")
+}
+
 /// Changes that endpoints ask for. The server may be going down, so it only holds on weakly.
 pub(crate) struct Administrator(pub(crate) Arc<Configuration>, pub(crate) Weak<Context>);
 
 impl api::Administer for Administrator {
-    fn set_fallback(&self, mount: &MountName, fallback: Option<&MountName>) -> Result<(), String> {
-        let context = self.1.upgrade().ok_or("the server is going down")?;
+    fn change(&self, change: api::Change<'_>) -> Result<(), Refusal> {
+        let context = self.1.upgrade().ok_or_else(going_down)?;
         self.0
-            .change(&context, |config| {
-                match fallback {
-                    Some(fallback) => config.fallback_mounts.insert(mount.clone(), fallback.clone()),
-                    None => config.fallback_mounts.remove(mount),
-                };
+            .change(&context, |config| change(config).map_err(NotChanged::Refused))
+            .map_err(|error| match error {
+                NotChanged::Refused(refusal) => refusal,
+                NotChanged::NotSaved(error) => {
+                    observe::emit(SaveFailed {
+                        error: &error.to_string(),
+                    });
+                    Refusal::failed(format!("Failed to save config: {error}"))
+                }
             })
-            .map_err(|error| error.to_string())
+    }
+
+    fn reload(&self) -> oneshot::Receiver<Result<Vec<String>, String>> {
+        let (done, reloaded) = oneshot::channel();
+        // Where nobody takes the order any more, the dropped sender tells.
+        if let Some(context) = self.1.upgrade() {
+            let _ = context.orders.try_send(Order::Reload(done));
+        }
+        reloaded
     }
 
     fn hot_swap(&self, drain: Option<Duration>) -> Result<(), String> {
@@ -212,8 +262,8 @@ impl api::Administer for Administrator {
         }
         let drain = drain.unwrap_or(hot_swap::DRAIN);
         context
-            .swap
-            .try_send(drain)
+            .orders
+            .try_send(Order::Swap(drain))
             .map_err(|_| "a hot swap is under way already".to_owned())
     }
 }

@@ -10,7 +10,15 @@ use auth::Auth;
 use config::{Config, MountName};
 use mount::Mounts;
 use observe::log::LogHandle;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// What an endpoint asks the whole server to do.
+pub(crate) enum Order {
+    /// Let another program take our place, with so much time to drain.
+    Swap(Duration),
+    /// Read the configuration again, and say which keys changed or what is wrong with it.
+    Reload(oneshot::Sender<Result<Vec<String>, String>>),
+}
 
 /// The running server's parts. Cheap to share, never replaced.
 pub(crate) struct Context {
@@ -26,8 +34,8 @@ pub(crate) struct Context {
     pub(crate) api: api::Api,
     /// Changes with each reload and each saved change.
     pub(crate) reloaded: watch::Sender<u64>,
-    /// Asks for a hot swap, with the time to drain.
-    pub(crate) swap: mpsc::Sender<Duration>,
+    /// Orders for the one who has all the parts in hand.
+    pub(crate) orders: mpsc::Sender<Order>,
     /// The log, which a reload may have moved to other files.
     pub(crate) log: ArcSwap<LogHandle>,
     /// Set when the end has begun.

@@ -134,6 +134,9 @@ fn refused(error: ClaimError) -> Answer {
     match error {
         ClaimError::Disabled => Answer::forbidden("Forbidden"),
         ClaimError::TooManySources => Answer::too_many_sources(),
+        ClaimError::KeptFree { .. } => {
+            Answer::forbidden("Disconnected by an administrator; try again in a few seconds")
+        }
         _ => Answer::mount_in_use(),
     }
 }

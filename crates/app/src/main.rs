@@ -2,6 +2,7 @@
 
 mod banner;
 mod calls;
+mod chronicle;
 mod cli;
 mod configuration;
 mod context;

@@ -21,6 +21,7 @@ use crate::{
     banner::{self, Occasion},
     calls,
     configuration::{self, ConfigWarning},
+    context::Order,
     daemon,
     doors::{self, Doors},
     handler::Switchboard,
@@ -264,8 +265,8 @@ async fn serve(start: Start) -> Result<u8, StartError> {
         sockets.port = port;
     }
     let setup = setup_token(&config, &invocation)?;
-    let (swap, mut swaps) = mpsc::channel(1);
-    let server = Server::build(&invocation, loaded, Arc::clone(&setup), swap, log.clone())?;
+    let (orders, mut ordered) = mpsc::channel(1);
+    let server = Server::build(&invocation, loaded, Arc::clone(&setup), orders, log.clone()).await?;
     let telemetry = Telemetry::start(&server.context, &server.fanout, &config);
     let (stop, stopped) = watch::channel(false);
     let (leave, left) = watch::channel(false);
@@ -298,7 +299,15 @@ async fn serve(start: Start) -> Result<u8, StartError> {
     let last = loop {
         let signal = tokio::select! {
             signal = signals.next() => signal,
-            Some(drain) = swaps.recv() => {
+            Some(order) = ordered.recv() => {
+                let drain = match order {
+                    Order::Swap(drain) => drain,
+                    Order::Reload(done) => {
+                        // Whoever asked may have gone.
+                        let _ = done.send(reload(&server, &mut doors, &telemetry));
+                        continue;
+                    }
+                };
                 if let Some(pid) = server.swap(&doors, &shoutcast_handles).await {
                     observe::emit(Swapped { pid, drain });
                     service_manager::tell(&[NotifyState::MainPid(pid)]);
@@ -306,7 +315,7 @@ async fn serve(start: Start) -> Result<u8, StartError> {
                     leave.send_replace(true);
                     doors.leave();
                     // The successor waits for its turn at the internal port.
-                    telemetry.close();
+                    tokio::task::block_in_place(|| telemetry.close());
                     drop(shoutcast_handles);
                     return server.drain(drain, stop, calls, signals).await;
                 }
@@ -315,13 +324,8 @@ async fn serve(start: Start) -> Result<u8, StartError> {
         };
         match signal {
             Signal::Reload => {
-                service_manager::tell_reloading();
-                if server.configuration.reload(&server.context) {
-                    doors.follow(&server.context.config.load());
-                    telemetry.follow(&server.context);
-                }
-                server.reopen_logs();
-                service_manager::tell(&[NotifyState::Ready]);
+                // The log has told what is wrong with the file.
+                let _ = reload(&server, &mut doors, &telemetry);
             }
             Signal::Reopen => server.reopen_logs(),
             Signal::Dump => {
@@ -353,6 +357,19 @@ async fn serve(start: Start) -> Result<u8, StartError> {
     telemetry.finish().await;
     server.context.log.load().flush(Duration::from_secs(2));
     Ok(0)
+}
+
+/// Reads the configuration again, and lets everything that runs follow.
+fn reload(server: &Server, doors: &mut Doors, telemetry: &Telemetry) -> Result<Vec<String>, String> {
+    service_manager::tell_reloading();
+    let changed = tokio::task::block_in_place(|| server.configuration.reload(&server.context));
+    if changed.is_ok() {
+        doors.follow(&server.context.config.load());
+        telemetry.follow(&server.context);
+    }
+    server.reopen_logs();
+    service_manager::tell(&[NotifyState::Ready]);
+    changed
 }
 
 fn setup_token(config: &Config, invocation: &Invocation) -> Result<Arc<SetupToken>, StartError> {

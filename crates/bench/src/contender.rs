@@ -22,6 +22,8 @@ use crate::launch::{AS_CALLER, AS_NOBODY, NOBODY, is_root};
 pub(crate) const PASSWORD: &str = "bench-source";
 /// Its bcrypt hash, of the least cost that exists: hashing is not what is measured.
 const PASSWORD_HASH: &str = "$2a$04$abcdefghijklmnopqrstuusCOkkQJYvLB.2SmSB8uzZzijs0.1Hnu";
+/// A hash of the usual cost.
+const KNOWN_HASH: &str = "$2b$12$abcdefghijklmnopqrstuuv3nfHchJBQhEab8JL2LpiaSxhYiDMAW";
 /// What a new listener gets at once.
 const BURST: u64 = 65_536;
 /// What a source sends at once: as much as a mount keeps, so that buffers do not grow while listeners are measured.
@@ -235,6 +237,12 @@ fn tinyice_config(demand: &Demand, port: u16, internal: u16, folder: &Path) -> S
         "admin_user": "admin",
         "admin_password": PASSWORD_HASH,
         "setup_complete": true,
+        "users": {
+            "admin": { "username": "admin", "password": PASSWORD_HASH, "role": "superadmin", "mounts": {} },
+            // As costly as the hashes that the server itself makes.
+            "known": { "username": "known", "password": KNOWN_HASH, "role": "dj", "mounts": {} },
+            "passwordless": { "username": "passwordless", "password": "", "role": "dj", "mounts": {} },
+        },
         "directory_listing": false,
         "metrics_listen": format!("127.0.0.1:{internal}"),
         "geoip": { "enabled": false },

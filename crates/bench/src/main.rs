@@ -23,6 +23,7 @@ mod reply;
 mod report;
 mod round;
 mod scenario;
+mod siege;
 mod source;
 mod table;
 mod watch;
@@ -47,6 +48,9 @@ usage: bench COMMAND [--flag VALUE | --flag=VALUE | --switch]...
             --listeners 1000,8000  --seconds 5  --server tinyice|icecast|floor  --tinyice PATH
   watch     what scrapes and subscribers of the live feed cost one server
             --mounts 1000  --scrapes 50  --subscribers 1000  --feed-mounts 10  --seconds 10  --tinyice PATH
+  siege     whether listeners notice an attack on passwords, and what sign-ins and long lists take
+            --listeners 1000  --attempts 2000  --addresses 500  --rounds 3  --seconds 5  --mounts 1000
+            --tries 200  --tinyice PATH
   load      listeners against a running server
             --to HOST:PORT  --mount /bench  --mounts 1  --listeners 100  --rate 500  --seconds 10
             --bitrate 128  --icy SHARE  --slow SHARE  --dead SHARE  --sampled 200  --http10  --pid SERVER
@@ -82,6 +86,7 @@ fn run() -> Outcome<()> {
         "compare" => compare::run(&mut args),
         "memory" => memory::run(&mut args),
         "watch" => watch::run(&mut args),
+        "siege" => siege::run(&mut args),
         "load" => load::run(&mut args),
         "source" => source::run(&mut args),
         "floor" => floor::run(&mut args),

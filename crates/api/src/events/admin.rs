@@ -3,9 +3,10 @@
 //! Contract: an account is told of the mounts in its scope and of nothing else; relays, and the totals of the server,
 //! are for those whose scope is the server.
 
-use std::time::Duration;
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use config::MountName;
 use mount::{Health, Protocol};
 use serde::Serialize;
 
@@ -142,15 +143,12 @@ struct System<'a> {
 }
 
 #[derive(Serialize)]
-struct Traffic {
-    lifetime: Window,
-}
-
-#[derive(Serialize)]
-struct Window {
-    bytes_in: u64,
-    bytes_out: u64,
-    mounts: usize,
+#[serde(untagged)]
+enum Traffic {
+    /// As the history knows it.
+    Known(store::Traffic),
+    /// Since the process began, as long as nothing else is known.
+    Begun { lifetime: store::Total },
 }
 
 #[derive(Serialize)]
@@ -164,7 +162,7 @@ struct Alert<'a> {
 pub(crate) fn write(scope: &Scope, view: &View, news: &News<'_>, burst: &mut Burst) {
     let sums = Sums::of(scope, news);
     if view.events.has(Event::Message) {
-        message(scope, news, &sums, burst);
+        message(scope, view, news, &sums, burst);
     }
     if view.events.has(Event::Stats) {
         let runtime = &news.tick.runtime;
@@ -189,6 +187,9 @@ pub(crate) fn write(scope: &Scope, view: &View, news: &News<'_>, burst: &mut Bur
             burst.add(Event::Stream, [&entry.admin().event[..]]);
         }
     }
+    if view.events.has(Event::Geo) && (news.whole || news.again) {
+        burst.add(Event::Geo, [&places(scope, view, news)[..]]);
+    }
     if view.events.has(Event::Gone) {
         for mount in news.gone {
             burst.add(
@@ -200,11 +201,21 @@ pub(crate) fn write(scope: &Scope, view: &View, news: &News<'_>, burst: &mut Bur
         }
     }
     if view.events.has(Event::System) && (news.whole || news.again) {
-        burst.add(Event::System, [&json(&system(news, &sums))[..]]);
+        burst.add(Event::System, [&json(&system(scope, view, news, &sums))[..]]);
     }
 }
 
-fn message(scope: &Scope, news: &News<'_>, sums: &Sums, burst: &mut Burst) {
+/// The map of the listeners of what is shown.
+fn places(scope: &Scope, view: &View, news: &News<'_>) -> Bytes {
+    if scope.is_server() && view.mounts.is_empty() {
+        return news.tick.places.told_everything();
+    }
+    let shown: HashSet<&str> = news.shown.iter().map(|entry| entry.mount.name.as_str()).collect();
+    let is_shown = |mount: &str| shown.contains(mount);
+    json(&news.tick.places.seen_by(is_shown))
+}
+
+fn message(scope: &Scope, view: &View, news: &News<'_>, sums: &Sums, burst: &mut Burst) {
     let (tick, runtime) = (news.tick, &news.tick.runtime);
     let relayed = |entry: &&&Entry| entry.mount.owner.protocol == Protocol::Relay;
     let relays = news.shown.iter().filter(relayed).count();
@@ -230,15 +241,18 @@ fn message(scope: &Scope, news: &News<'_>, sums: &Sums, burst: &mut Burst) {
         .map(|(mount, visible)| (mount.as_str(), visible))
         .collect();
     let (relays, visible) = (json(&configured(scope, tick)), json(&visible));
+    let places = places(scope, view, news);
     // The streams' texts are there already, so the object is put together around them.
     let open = &rest[..rest.len() - 1];
     let head = [open, b",\"streams\":"];
-    let tail: [&[u8]; 5] = [
+    let tail: [&[u8]; 7] = [
         b",\"relays\":",
         &relays,
         b",\"streamers\":[],\"visible_mounts\":",
         &visible,
-        b",\"geo\":[]}",
+        b",\"geo\":",
+        &places,
+        b"}",
     ];
     let streams = list(news.shown.iter().map(|entry| &entry.admin().part[..]));
     burst.add(Event::Message, head.into_iter().chain(streams).chain(tail));
@@ -260,19 +274,22 @@ fn configured<'a>(scope: &Scope, tick: &'a Tick) -> Vec<Relay<'a>> {
     relays.collect()
 }
 
-fn system<'a>(news: &News<'a>, sums: &Sums) -> System<'a> {
+fn system<'a>(scope: &Scope, view: &View, news: &News<'a>, sums: &Sums) -> System<'a> {
     let unwell = news
         .shown
         .iter()
         .filter(|entry| entry.mount.health != Health::Healthy);
     System {
-        traffic: Traffic {
-            lifetime: Window {
-                bytes_in: sums.bytes_in,
-                bytes_out: sums.bytes_out,
-                mounts: news.shown.iter().filter(|entry| entry.mount.bytes_in > 0).count(),
+        traffic: traffic(scope, view, news).map_or_else(
+            || Traffic::Begun {
+                lifetime: store::Total {
+                    bytes_in: sums.bytes_in,
+                    bytes_out: sums.bytes_out,
+                    mounts: news.shown.iter().filter(|entry| entry.mount.bytes_in > 0).count() as u64,
+                },
             },
-        },
+            |known| Traffic::Known(*known),
+        ),
         dropped: sums.dropped,
         alerts: unwell
             .map(|entry| Alert {
@@ -282,6 +299,19 @@ fn system<'a>(news: &News<'a>, sums: &Sums) -> System<'a> {
             })
             .collect(),
     }
+}
+
+/// What went through the mounts of a view, with those that are not on air now.
+fn traffic(scope: &Scope, view: &View, news: &News<'_>) -> Option<Arc<store::Traffic>> {
+    let wanted = match scope {
+        Scope::Server if view.mounts.is_empty() => None,
+        Scope::Server => Some(view.mounts.iter().cloned().collect()),
+        Scope::Mounts(mounts) => {
+            let is_wanted = |mount: &&MountName| view.mounts.is_empty() || view.mounts.contains(*mount);
+            Some(mounts.iter().filter(is_wanted).cloned().collect())
+        }
+    };
+    news.tick.sums.as_ref()?.of(wanted, news.tick.at)
 }
 
 /// Of the server, or of the streams that a smaller scope or a filter leaves.
@@ -330,7 +360,7 @@ fn whole(rate: f64) -> u64 {
 }
 
 /// `1h2m3s`
-fn span(time: Duration) -> String {
+pub(crate) fn span(time: Duration) -> String {
     let seconds = time.as_secs();
     let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     match (hours, minutes) {
@@ -370,7 +400,9 @@ mod tests {
         ticker.tick(world.read(Duration::ZERO));
         let later = world.read(Duration::from_secs(3723));
         feed(&mut a, 37_230, later.now);
-        let tick = ticker.tick(world.read(Duration::from_secs(3723)));
+        let mut reading = world.read(Duration::from_secs(3723));
+        reading.places = Arc::new(crate::events::places::tests::sample());
+        let tick = ticker.tick(reading);
         let mut group = Group::new(Selection {
             audience: Audience::Account(scope.clone()),
             view: View::parse(query, Feed::Admin).unwrap(),
@@ -403,9 +435,9 @@ mod tests {
         let order: Vec<_> = events.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(
             order,
-            ["message", "stats", "stream", "stream", "stream", "system"]
+            ["message", "stats", "stream", "stream", "stream", "geo", "system"]
         );
-        let (message, stats, stream, system) = (&events[0].1, &events[1].1, &events[2].1, &events[5].1);
+        let (message, stats, stream, system) = (&events[0].1, &events[1].1, &events[2].1, &events[6].1);
 
         let expected = "bytes_in bytes_out total_listeners total_sources total_relays total_streamers streams relays \
                         streamers visible_mounts sys_ram heap_alloc stack_sys num_gc goroutines total_dropped \
@@ -434,7 +466,15 @@ mod tests {
             serde_json::json!([{"url": "http://u:p@up.example/r", "mount": "/r", "active": true, "enabled": true}])
         );
         assert_eq!(message["streamers"], serde_json::json!([]));
-        assert_eq!(message["geo"], serde_json::json!([]));
+        let cities = |geo: &Value| -> Vec<String> {
+            geo.as_array()
+                .unwrap()
+                .iter()
+                .map(|here| format!("{} {}", here["iso"], here["listeners"]))
+                .collect()
+        };
+        assert_eq!(cities(&message["geo"]), ["\"DE\" 2", "\"DE\" 1", "\"DE\" 1"]);
+        assert_eq!(events[5].1, message["geo"]);
         assert_eq!(message["streams"].as_array().unwrap().len(), 3);
         assert_eq!(keys(&message["streams"][0]), words(STREAM));
 
@@ -483,6 +523,12 @@ mod tests {
         let (message, stats) = (&events[0].1, &events[1].1);
         assert_eq!(message["relays"], serde_json::json!([]));
         assert_eq!(message["visible_mounts"], serde_json::json!({"/a": true}));
+        // Berlin has a listener of each mount.
+        let berlin = &message["geo"][1];
+        assert_eq!(
+            (&berlin["city"], &berlin["listeners"]),
+            (&"Berlin".into(), &1.into())
+        );
         assert_eq!(
             (&message["total_sources"], &message["bytes_in"]),
             (&1.into(), &3_723_100.into())
@@ -501,7 +547,8 @@ mod tests {
                 &["stats", "stream", "stream", "stream"][..],
             ),
             ("events=stream&mount=/b", &["stream"]),
-            ("events=geo,autodj,gone", &[]),
+            ("events=autodj,gone", &[]),
+            ("events=geo,autodj,gone", &["geo"]),
             ("events=system", &["system"]),
         ] {
             let events = told(&Scope::Server, query);

@@ -21,7 +21,9 @@ use tokio::{
 
 use super::{
     TICK,
+    beside::Look,
     group::{CatchUp, Group, Published},
+    places::Places,
     tick::{Reading, Tick, Ticker},
     view::Selection,
 };
@@ -56,6 +58,8 @@ pub(crate) enum Full {
 
 /// All feeds of the server.
 pub(crate) struct Feeds {
+    /// Where listeners are, for feeds and for whoever asks by itself.
+    pub(crate) map: Arc<Look<Places>>,
     read: Box<dyn Fn() -> Reading + Send + Sync>,
     limits: Limits,
     /// Held to come and go, and once per tick to write the bursts.
@@ -73,8 +77,13 @@ struct State {
 }
 
 impl Feeds {
-    pub(crate) fn new(limits: Limits, read: impl Fn() -> Reading + Send + Sync + 'static) -> Arc<Self> {
+    pub(crate) fn new(
+        limits: Limits,
+        map: Arc<Look<Places>>,
+        read: impl Fn() -> Reading + Send + Sync + 'static,
+    ) -> Arc<Self> {
         Arc::new(Self {
+            map,
             read: Box::new(read),
             limits,
             state: Mutex::new("events.feeds", State::default()),

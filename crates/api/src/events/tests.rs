@@ -366,9 +366,8 @@ async fn the_server_has_a_limit_too_and_rests_when_nobody_watches() {
         per_client: 20,
         total: 2,
     };
-    let parts = world.api().parts;
-    let mut api = Api::new(parts);
-    api.feeds = super::Feeds::new(limits, {
+    let mut api = world.api();
+    api.feeds = super::Feeds::new(limits, super::beside::Look::new(), {
         let mounts = Arc::clone(&world.mounts);
         let config = Arc::new(world.config.clone());
         move || {

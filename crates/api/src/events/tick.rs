@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use mount::{MountSnapshot, Totals};
 use serde::Serialize;
 
-use super::{admin, public};
+use super::{admin, beside::Sums, places::Places, public};
 
 /// What the process says of itself. Zero where nobody knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -45,6 +45,10 @@ pub(crate) struct Reading {
     pub(crate) totals: Totals,
     pub(crate) config: Arc<Config>,
     pub(crate) runtime: Runtime,
+    /// Where listeners are, some seconds ago.
+    pub(crate) places: Arc<Places>,
+    /// Who knows how much went through mounts over days and years; nobody where nothing is kept.
+    pub(crate) sums: Option<Arc<Sums>>,
 }
 
 /// All mounts at one moment.
@@ -62,6 +66,8 @@ pub(crate) struct Tick {
     pub(crate) rate: Rate,
     pub(crate) config: Arc<Config>,
     pub(crate) runtime: Runtime,
+    pub(crate) places: Arc<Places>,
+    pub(crate) sums: Option<Arc<Sums>>,
 }
 
 /// One mount in a tick.
@@ -163,6 +169,8 @@ impl Ticker {
             totals: reading.totals,
             config: reading.config,
             runtime: reading.runtime,
+            places: reading.places,
+            sums: reading.sums,
         });
         self.last = Some(Arc::clone(&tick));
         tick

@@ -14,7 +14,7 @@ use media::{Format, Frames, Unit};
 use mount::{Claim, Delivery, Mounts, Offer, Owner, Protocol, Settings, Station, Title};
 
 use super::{Reading, Runtime};
-use crate::{Administer, Api, Parts};
+use crate::{Administer, Api, Parts, Refusal, Signin};
 
 struct Nowhere;
 
@@ -25,9 +25,15 @@ impl Delivery for Nowhere {
     fn close(&self, _: Box<dyn Fn(&Presence) -> bool + Send + Sync>, _: Leave) {}
 }
 
+type Change<'a> = Box<dyn FnOnce(&mut Config) -> Result<(), Refusal> + 'a>;
+
 impl Administer for Nowhere {
-    fn set_fallback(&self, _: &MountName, _: Option<&MountName>) -> Result<(), String> {
-        Err("nothing is saved".into())
+    fn change(&self, _: Change<'_>) -> Result<(), Refusal> {
+        Err(Refusal::failed("nothing is saved"))
+    }
+
+    fn reload(&self) -> tokio::sync::oneshot::Receiver<Result<Vec<String>, String>> {
+        tokio::sync::oneshot::channel().1
     }
 
     fn hot_swap(&self, _: Option<Duration>) -> Result<(), String> {
@@ -35,13 +41,13 @@ impl Administer for Nowhere {
     }
 }
 
-pub(super) struct World {
-    pub(super) mounts: Arc<Mounts>,
-    pub(super) config: Config,
+pub(crate) struct World {
+    pub(crate) mounts: Arc<Mounts>,
+    pub(crate) config: Config,
     began: Instant,
 }
 
-pub(super) fn name(text: &str) -> MountName {
+pub(crate) fn name(text: &str) -> MountName {
     MountName::parse(text).unwrap()
 }
 
@@ -55,7 +61,7 @@ fn settings(visible: &[&str]) -> Settings {
 
 impl World {
     /// These mounts are listed when they are live.
-    pub(super) fn new(visible: &[&str]) -> Self {
+    pub(crate) fn new(visible: &[&str]) -> Self {
         let began = Instant::now();
         Self {
             mounts: Mounts::new(Arc::new(Nowhere), settings(visible), began),
@@ -65,15 +71,15 @@ impl World {
     }
 
     /// Changes what is listed.
-    pub(super) fn show(&self, visible: &[&str]) {
+    pub(crate) fn show(&self, visible: &[&str]) {
         self.mounts.apply(settings(visible), self.began);
     }
 
-    pub(super) fn publish(&self, mount: &str) -> Claim {
+    pub(crate) fn publish(&self, mount: &str) -> Claim {
         self.publish_as(mount, Protocol::Icecast)
     }
 
-    pub(super) fn publish_as(&self, mount: &str, protocol: Protocol) -> Claim {
+    pub(crate) fn publish_as(&self, mount: &str, protocol: Protocol) -> Claim {
         let offer = Offer {
             owner: Owner {
                 protocol,
@@ -97,13 +103,13 @@ impl World {
         claim
     }
 
-    pub(super) fn set_title(&self, mount: &str, title: &str) {
+    pub(crate) fn set_title(&self, mount: &str, title: &str) {
         let stream = self.mounts.live(&name(mount)).unwrap();
         stream.set_title(Title::whole(title));
     }
 
     /// Everything, so long after the beginning.
-    pub(super) fn read(&self, at: Duration) -> Reading {
+    pub(crate) fn read(&self, at: Duration) -> Reading {
         let now = self.began + at;
         Reading {
             now,
@@ -120,26 +126,50 @@ impl World {
                 sys_ram: 3,
                 num_gc: 4,
             },
+            places: Arc::default(),
+            sums: None,
         }
     }
 
-    /// The endpoints over these mounts, with an account.
-    pub(super) fn api(&self) -> Api {
+    /// The endpoints over these mounts.
+    pub(crate) fn api(&self) -> Api {
+        Api::new(self.parts())
+    }
+
+    /// What they ask; webhooks have tasks, though there are none.
+    pub(crate) fn parts(&self) -> Parts {
         let config = Arc::new(self.config.clone());
-        Api::new(Parts {
+        let client = outbound::Client::new(outbound::Policy::new(&[]), "test".parse().unwrap());
+        Parts {
             config: Arc::new(arc_swap::ArcSwap::new(Arc::clone(&config))),
             mounts: Arc::clone(&self.mounts),
             auth: Arc::new(Auth::start(config).unwrap()),
             began: Timestamp::now(),
             setup: Arc::new(SetupToken::none()),
-            administer: Box::new(Nowhere),
+            administer: Arc::new(Nowhere),
             ready: Box::new(|| Ok(())),
-        })
+            runtime: Box::new(Runtime::default),
+            store: None,
+            geo: Arc::default(),
+            webhooks: webhook::Webhooks::start(
+                client.clone(),
+                webhook::Facts::default(),
+                Vec::new(),
+                Arc::new(()),
+                Vec::new(),
+            ),
+            relays: relay::Board::default(),
+            signin: Signin {
+                passkeys: signin::Passkeys::new(None),
+                oidc: signin::Oidc::new(client),
+                mailer: signin::Mailer::default(),
+            },
+        }
     }
 }
 
 /// Pushes so many frames of 100 bytes.
-pub(super) fn feed(claim: &mut Claim, frames: usize, now: Instant) {
+pub(crate) fn feed(claim: &mut Claim, frames: usize, now: Instant) {
     for _ in 0..frames {
         let frames = Frames {
             bytes: vec![0xff; 100].into(),

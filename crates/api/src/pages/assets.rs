@@ -17,6 +17,8 @@ use crate::Reply;
 pub(super) enum Asset {
     Style,
     Script,
+    /// For the pages where people sign in.
+    Account,
     Icon,
     TouchIcon,
 }
@@ -24,10 +26,16 @@ pub(super) enum Asset {
 /// `/favicon.ico`, for whatever asks without having read a page.
 const FAVICON: &[u8] = include_bytes!("../../assets/favicon.ico");
 
-static ADDRESSES: LazyLock<[String; 4]> = LazyLock::new(|| Asset::ALL.map(Asset::compute_address));
+static ADDRESSES: LazyLock<[String; 5]> = LazyLock::new(|| Asset::ALL.map(Asset::compute_address));
 
 impl Asset {
-    const ALL: [Self; 4] = [Self::Style, Self::Script, Self::Icon, Self::TouchIcon];
+    const ALL: [Self; 5] = [
+        Self::Style,
+        Self::Script,
+        Self::Account,
+        Self::Icon,
+        Self::TouchIcon,
+    ];
 
     /// Where the asset is found.
     pub(super) fn address(self) -> &'static str {
@@ -38,6 +46,7 @@ impl Asset {
         let (name, ending) = match self {
             Self::Style => ("site", "css"),
             Self::Script => ("site", "js"),
+            Self::Account => ("account", "js"),
             Self::Icon => ("icon", "svg"),
             Self::TouchIcon => ("touch-icon", "png"),
         };
@@ -50,6 +59,7 @@ impl Asset {
         match self {
             Self::Style => include_bytes!("../../assets/site.css"),
             Self::Script => include_bytes!("../../assets/site.js"),
+            Self::Account => include_bytes!("../../assets/account.js"),
             Self::Icon => include_bytes!("../../assets/icon.svg"),
             Self::TouchIcon => include_bytes!("../../assets/touch-icon.png"),
         }
@@ -58,7 +68,7 @@ impl Asset {
     fn content_type(self) -> &'static str {
         match self {
             Self::Style => "text/css; charset=utf-8",
-            Self::Script => "text/javascript; charset=utf-8",
+            Self::Script | Self::Account => "text/javascript; charset=utf-8",
             Self::Icon => "image/svg+xml",
             Self::TouchIcon => "image/png",
         }

@@ -64,15 +64,6 @@ fn policy(site: &Site, ancestors: &str) -> HeaderValue {
     HeaderValue::from_str(&policy).expect("words and Base64 are ASCII")
 }
 
-/// JSON that nobody keeps.
-pub(super) fn json(status: StatusCode, body: &'static str) -> Reply {
-    let mut reply = front::text(status, body);
-    let headers = reply.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    reply
-}
-
 /// A redirect within this server; the address is encoded already.
 pub(super) fn redirect(status: StatusCode, address: &str) -> Reply {
     let mut reply = front::text(status, "");

@@ -3,16 +3,18 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use auth::{Auth, SetupToken};
+use auth::{Auth, Presented, SetupToken, SignIn};
+use config::{Role, User};
 use fanout::{Admission, Home, Leave, Presence};
 use front::{Target, framing::Framing, head::Version};
 use http_body_util::BodyExt as _;
 use jiff::Timestamp;
 use media::{Format, Frames, Unit};
 use mount::{Claim, Delivery, Mounts, Offer, Owner, Protocol, Settings, Station, Title};
+use tokio::runtime::Runtime;
 
 use super::*;
-use crate::{Administer, Parts};
+use crate::{Administer, Parts, Refusal, Signin};
 
 struct Nowhere;
 
@@ -23,12 +25,18 @@ impl Delivery for Nowhere {
     fn close(&self, _: Box<dyn Fn(&Presence) -> bool + Send + Sync>, _: Leave) {}
 }
 
+type Change<'a> = Box<dyn FnOnce(&mut Config) -> Result<(), Refusal> + 'a>;
+
 impl Administer for Nowhere {
-    fn set_fallback(&self, _: &MountName, _: Option<&MountName>) -> Result<(), String> {
-        Err("nothing is saved".into())
+    fn change(&self, _: Change<'_>) -> Result<(), Refusal> {
+        Err(Refusal::failed("nothing is saved"))
     }
 
-    fn hot_swap(&self, _: Option<std::time::Duration>) -> Result<(), String> {
+    fn reload(&self) -> tokio::sync::oneshot::Receiver<Result<Vec<String>, String>> {
+        tokio::sync::oneshot::channel().1
+    }
+
+    fn hot_swap(&self, _: Option<Duration>) -> Result<(), String> {
         Err("not in this test".to_owned())
     }
 }
@@ -36,7 +44,8 @@ impl Administer for Nowhere {
 struct World {
     api: Api,
     mounts: Arc<Mounts>,
-    setup: Arc<SetupToken>,
+    /// Webhooks have tasks, though there are none.
+    runtime: Runtime,
 }
 
 struct Answer {
@@ -62,23 +71,46 @@ impl World {
         change(&mut config, &mut settings);
         let config = Arc::new(config);
         let mounts = Mounts::new(Arc::new(Nowhere), settings, Instant::now());
-        let setup = Arc::new(SetupToken::generate().unwrap());
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let _inside = runtime.enter();
+        let client = outbound::Client::new(outbound::Policy::new(&[]), "test".parse().unwrap());
+        let facts = webhook::Facts {
+            hostname: String::new(),
+            base_url: String::new(),
+            version: String::new(),
+        };
+        let signin = Signin {
+            passkeys: signin::Passkeys::new(signin::RelyingParty::from_config(&config)),
+            oidc: signin::Oidc::new(client.clone()),
+            mailer: signin::Mailer::default(),
+        };
         let api = Api::new(Parts {
             config: Arc::new(ArcSwap::new(Arc::clone(&config))),
             mounts: Arc::clone(&mounts),
             auth: Arc::new(Auth::start(config).unwrap()),
             began: Timestamp::UNIX_EPOCH,
-            setup: Arc::clone(&setup),
-            administer: Box::new(Nowhere),
+            setup: Arc::new(SetupToken::none()),
+            administer: Arc::new(Nowhere),
             ready: Box::new(|| Ok(())),
+            runtime: Box::new(crate::Runtime::default),
+            store: None,
+            geo: Arc::default(),
+            webhooks: webhook::Webhooks::start(client, facts, Vec::new(), Arc::new(()), Vec::new()),
+            relays: relay::Board::default(),
+            signin,
         });
-        Self { api, mounts, setup }
+        drop(_inside);
+        Self { api, mounts, runtime }
     }
 
-    /// Visible live mounts.
+    /// Visible live mounts, and an account.
     fn live(mounts: &[&str]) -> (Self, Vec<Claim>) {
-        let world =
-            Self::new(|_, settings| settings.visible = mounts.iter().map(|mount| name(mount)).collect());
+        let world = Self::new(|config, settings| {
+            settings.visible = mounts.iter().map(|mount| name(mount)).collect();
+            config
+                .users
+                .insert("ann".into(), User::new("ann".into(), String::new(), Role::Dj));
+        });
         let claims = mounts
             .iter()
             .map(|mount| world.publish(mount, Station::default(), ""))
@@ -114,8 +146,14 @@ impl World {
     }
 
     fn ask(&self, method: &str, target: &str, accept: &str) -> Answer {
+        self.ask_with(method, target, &[("accept", accept)])
+    }
+
+    fn ask_with(&self, method: &str, target: &str, fields: &[(&'static str, &str)]) -> Answer {
         let mut headers = http::HeaderMap::new();
-        headers.insert("accept", accept.parse().unwrap());
+        for (name, value) in fields {
+            headers.insert(*name, value.parse().unwrap());
+        }
         let request = Request {
             method: Method::from_bytes(method.as_bytes()).unwrap(),
             version: Version::Http11,
@@ -130,7 +168,11 @@ impl World {
             host: "radio.example:8000".into(),
             id: 1,
         };
-        let (parts, body) = self.api.page(request.route(), &request).into_parts();
+        let reply = match request.route() {
+            Route::AdminShell => self.runtime.block_on(self.api.administration(&request)),
+            route => self.api.page(route, &request),
+        };
+        let (parts, body) = reply.into_parts();
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
         let std::task::Poll::Ready(Ok(body)) = std::pin::pin!(body.collect()).poll(&mut cx) else {
             panic!("a full body is there at once");
@@ -144,6 +186,23 @@ impl World {
 
     fn get(&self, target: &str) -> Answer {
         self.ask("GET", target, "text/html")
+    }
+
+    /// The cookie of somebody who signed in.
+    fn sign_in(&self, user: &str) -> String {
+        let presented = Presented {
+            ip: IpAddr::from([192, 0, 2, 9]),
+            authorization: None,
+            sid: None,
+            user_agent: "",
+        };
+        let begun = self
+            .api
+            .parts
+            .auth
+            .start_session(user, SignIn::Password, &presented)
+            .unwrap();
+        format!("sid={}", begun.sid)
     }
 }
 
@@ -186,17 +245,29 @@ fn addresses_answer_as_promised() {
         ("GET", "/player-webrtc/", 303, "/explore"),
         ("GET", "/developers", 404, ""),
         ("GET", "/kiosk", 404, ""),
-        ("GET", "/setup", 200, ""),
-        ("POST", "/setup", 405, ""),
-        ("POST", "/setup/complete", 503, ""),
-        ("GET", "/setup/x", 404, ""),
         ("GET", "/favicon.ico", 200, ""),
         ("POST", "/favicon.ico", 405, ""),
         ("GET", "/assets/x.css", 404, ""),
-        ("GET", "/admin", 503, ""),
-        ("GET", "/admin/streams", 503, ""),
-        ("POST", "/login", 503, ""),
-        ("POST", "/api/streams", 503, ""),
+        ("GET", "/admin", 303, "/login"),
+        ("GET", "/admin/", 303, "/login?next=%2Fadmin%2F"),
+        (
+            "HEAD",
+            "/admin/streams?a=%20b",
+            303,
+            "/login?next=%2Fadmin%2Fstreams%3Fa%3D%2520b",
+        ),
+        ("POST", "/admin", 405, ""),
+        (
+            "GET",
+            "/admin/autodj/studio?mount=/a",
+            301,
+            "/admin/studio?mount=/a",
+        ),
+        ("GET", "/admin/nothing", 404, ""),
+        ("GET", "/admin/streams/x", 404, ""),
+        ("GET", "/login/x", 404, ""),
+        ("GET", "/setup/x", 404, ""),
+        ("GET", "/auth/", 404, ""),
         ("GET", "/.well-known/x", 404, ""),
         ("GET", "/events", 404, ""),
         ("GET", "/metrics", 404, ""),
@@ -222,6 +293,7 @@ fn addresses_answer_as_promised() {
 #[test]
 fn pages_allow_only_what_they_need() {
     let (world, _claims) = World::live(&["/live"]);
+    let cookie = world.sign_in("ann");
     for (target, ancestors, frame, cache, referrer) in [
         (
             "/",
@@ -265,11 +337,9 @@ fn pages_allow_only_what_they_need() {
             "no-cache",
             "strict-origin-when-cross-origin",
         ),
-        ("/setup", "'none'", "DENY", "no-store", "no-referrer"),
         ("/admin", "'none'", "DENY", "no-store", "no-referrer"),
-        ("/login", "'none'", "DENY", "no-store", "no-referrer"),
     ] {
-        let answer = world.get(target);
+        let answer = world.ask_with("GET", target, &[("accept", "text/html"), ("cookie", &cookie)]);
         let policy = answer.header("content-security-policy");
         for directive in [
             "default-src 'self'",
@@ -333,8 +403,6 @@ fn what_strangers_write_is_text() {
         format!("/player/{mount}"),
         format!("/embed/{mount}"),
         "/embed/%3Cscript%3Enone".to_owned(),
-        "/admin".to_owned(),
-        "/setup".to_owned(),
     ] {
         let body = world.get(&target).body;
         assert_eq!(body.matches("<script").count(), 1, "{target}");
@@ -422,64 +490,90 @@ fn a_stand_in_is_named() {
 }
 
 #[test]
-fn the_setup_ends_and_tells_no_secret() {
-    let world = World::new(|_, _| {});
-    let token = world.setup.reveal().unwrap();
-    for target in ["/setup", "/"] {
-        let answer = world.get(target);
-        assert_eq!(answer.status, 200);
-        assert!(
-            !answer.body.contains(&token) && !answer.body.contains("<form"),
-            "{target}"
-        );
-    }
-    world.setup.clear();
-    for (method, target) in [
-        ("GET", "/setup"),
-        ("POST", "/setup/complete"),
-        ("POST", "/setup/verify-token"),
-    ] {
-        assert_eq!(
-            world.ask(method, target, "text/html").status,
-            404,
-            "{method} {target}"
-        );
-    }
-}
-
-#[test]
-fn what_comes_later_says_so_in_the_callers_language() {
-    let world = World::new(|_, _| {});
-    for (target, accept, content_type, text) in [
+fn the_administration_is_for_those_who_are_signed_in() {
+    let evil = "</script><script>alert(1)</script>";
+    let world = World::new(|config, _| {
+        config.page_title = evil.into();
+        config.landing_markdown = evil.into();
+        let mut user = User::new("a<b>".into(), String::new(), Role::Dj);
+        user.mounts.insert(name("/\"><script>x"), String::new());
+        config.users.insert("a<b>".into(), user);
+    });
+    let cookie = world.sign_in("a<b>");
+    for (target, fields, status, content_type, text) in [
         (
             "/admin",
-            "text/html,*/*",
+            &[("accept", "text/html"), ("cookie", &*cookie)][..],
+            200,
             "text/html; charset=utf-8",
-            "not part of this release yet",
-        ),
-        ("/admin", "*/*", "text/plain; charset=utf-8", "/admin/stats"),
-        (
-            "/login",
-            "*/*",
-            "text/plain; charset=utf-8",
-            "not part of this release yet",
+            "a&#60;b&#62;",
         ),
         (
-            "/api/streams",
-            "text/html",
+            "/admin/users",
+            &[("cookie", &*cookie)],
+            200,
+            "text/html; charset=utf-8",
+            "\\u003c/script\\u003e",
+        ),
+        (
+            "/admin",
+            &[("accept", "application/json")],
+            401,
             "application/json",
-            "{\"error\":\"Not available\"}",
+            "{\"error\":\"Unauthorized\"}",
+        ),
+        (
+            "/admin",
+            &[("accept", "*/*")],
+            303,
+            "text/plain; charset=utf-8",
+            "",
+        ),
+        (
+            "/admin",
+            &[("cookie", "sid=x")],
+            303,
+            "text/plain; charset=utf-8",
+            "",
+        ),
+        (
+            "/admin",
+            &[("authorization", "Bearer x"), ("cookie", &*cookie)],
+            303,
+            "text/plain; charset=utf-8",
+            "",
         ),
     ] {
-        let answer = world.ask("GET", target, accept);
-        assert_eq!(
-            (answer.status, answer.header("content-type")),
-            (503, content_type),
-            "{target} {accept}"
+        let answer = world.ask_with("GET", target, fields);
+        let seen = (
+            answer.status,
+            answer.header("content-type"),
+            answer.header("cache-control"),
         );
-        assert!(answer.body.contains(text), "{target} {accept}: {}", answer.body);
-        assert_eq!(answer.header("cache-control"), "no-store", "{target} {accept}");
+        assert_eq!(seen, (status, content_type, "no-store"), "{target} {fields:?}");
+        assert!(answer.body.contains(text), "{target} {fields:?}: {}", answer.body);
+        let scripts = if status == 200 { 3 } else { 0 };
+        assert_eq!(
+            answer.body.matches("<script").count(),
+            scripts,
+            "{target} {fields:?}: {}",
+            answer.body
+        );
     }
+    let body = world.ask_with("GET", "/admin", &[("cookie", &cookie)]).body;
+    let data = body
+        .split("id=\"page-data\">")
+        .nth(1)
+        .and_then(|rest| rest.split("</script>").next());
+    let data: serde_json::Value = serde_json::from_str(data.unwrap()).unwrap();
+    assert_eq!(
+        data["user"],
+        serde_json::json!({ "username": "a<b>", "role": "dj" })
+    );
+    assert_eq!(data["mounts"], serde_json::json!(["/\"><script>x"]));
+    let csrf = data["csrfToken"].as_str().unwrap();
+    assert_eq!(csrf.len(), 64);
+    assert!(body.contains(&format!("<meta name=\"csrf-token\" content=\"{csrf}\">")));
 }
 
 #[test]

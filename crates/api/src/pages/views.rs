@@ -6,6 +6,7 @@
 use askama::Template;
 
 use super::{accent::Theme, assets::Asset, markdown::escape, stream::Stream};
+use crate::endpoint::Chapter;
 
 /// What every page has.
 #[derive(Debug, Clone)]
@@ -21,23 +22,27 @@ pub(super) struct Site {
 }
 
 impl Site {
-    fn style(&self) -> &'static str {
+    pub(super) fn style(&self) -> &'static str {
         Asset::Style.address()
     }
 
-    fn script(&self) -> &'static str {
+    pub(super) fn script(&self) -> &'static str {
         Asset::Script.address()
     }
 
-    fn icon(&self) -> &'static str {
+    pub(super) fn account_script(&self) -> &'static str {
+        Asset::Account.address()
+    }
+
+    pub(super) fn icon(&self) -> &'static str {
         Asset::Icon.address()
     }
 
-    fn touch_icon(&self) -> &'static str {
+    pub(super) fn touch_icon(&self) -> &'static str {
         Asset::TouchIcon.address()
     }
 
-    fn initial(&self) -> String {
+    pub(super) fn initial(&self) -> String {
         self.title
             .chars()
             .find(|c| c.is_alphanumeric())
@@ -73,6 +78,14 @@ impl Publishing {
             setup,
         }
     }
+}
+
+/// The documentation of the API.
+#[derive(Debug, Template)]
+#[template(path = "documentation.html")]
+pub(super) struct Documentation<'a> {
+    pub(super) site: &'a Site,
+    pub(super) chapters: &'a [Chapter],
 }
 
 /// The landing page.
@@ -145,14 +158,6 @@ pub(super) struct EmbedOffAir<'a> {
     pub(super) colours: &'static str,
 }
 
-/// The setup.
-#[derive(Debug, Template)]
-#[template(path = "setup.html")]
-pub(super) struct Setup<'a> {
-    pub(super) site: &'a Site,
-    pub(super) publishing: &'a Publishing,
-}
-
 /// A page of a few words.
 #[derive(Debug, Template)]
 #[template(path = "message.html")]
@@ -160,8 +165,6 @@ pub(super) struct Message<'a> {
     pub(super) site: &'a Site,
     pub(super) heading: &'a str,
     pub(super) text: &'a str,
-    /// Icecast's endpoints, for those who looked for the administration.
-    pub(super) endpoints: &'a [&'a str],
 }
 
 /// The HTML of a page.

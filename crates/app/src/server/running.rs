@@ -11,21 +11,27 @@ use std::{
     time::{Duration, Instant},
 };
 
-use api::{Api, Parts};
+use api::{Api, Parts, Signin};
 use arc_swap::ArcSwap;
 use auth::{Auth, SetupToken};
 use config::Loaded;
 use fanout::{Departure, Fanout};
 use front::Listening;
+use http::HeaderValue;
 use jiff::Timestamp;
 use mount::{Delivery, Mounts, Stopped};
 use observe::{Mutex, log::LogHandle, task};
+use outbound::{Client, Policy};
+use signin::{Mailer, Oidc, Passkeys, RelyingParty};
 use tokio::sync::{mpsc, oneshot, watch};
+use webhook::Webhooks;
 
 use super::{Invocation, StartError, system};
 use crate::{
+    calls,
+    chronicle::{self, Undelivered},
     configuration::{Administrator, Configuration},
-    context::Context,
+    context::{Context, Order},
     doors::Doors,
     hot_swap::{self, SwapFailed, Swapping},
     settings, shoutcast,
@@ -37,6 +43,9 @@ pub(super) const SHUTDOWN: Duration = Duration::from_secs(10);
 
 /// What listeners are due gets this much of it.
 const LAST_BYTES: Duration = Duration::from_secs(3);
+
+/// What is still to be told and written gets this much, each.
+const LAST_NEWS: Duration = Duration::from_secs(2);
 
 /// A listener that takes nothing for this long is dropped.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -73,11 +82,11 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn build(
+    pub(super) async fn build(
         invocation: &Invocation,
         loaded: Loaded,
         setup: Arc<SetupToken>,
-        swap: mpsc::Sender<Duration>,
+        orders: mpsc::Sender<Order>,
         log: LogHandle,
     ) -> Result<Self, StartError> {
         let now = Instant::now();
@@ -99,6 +108,17 @@ impl Server {
         let auth = Auth::start(Arc::clone(&config)).map_err(system("cannot start password checks"))?;
         let auth = Arc::new(auth);
         let config = Arc::new(ArcSwap::new(config));
+        let store = chronicle::open(&config.load());
+        let client = Client::new(Policy::new(&[]), HeaderValue::from_static(calls::AGENT));
+        let webhooks = Webhooks::start(
+            calls::of_webhooks(&client, &config.load()),
+            calls::facts(&config.load()),
+            config.load().webhooks.clone(),
+            Arc::new(Undelivered(store.clone())),
+            chronicle::undelivered(store.as_ref()).await,
+        );
+        chronicle::connect(&mounts, &auth, store.as_ref(), &webhooks).await;
+        let relays = relay::Board::default();
         let context = Arc::new_cyclic(|weak: &Weak<Context>| Context {
             config: Arc::clone(&config),
             mounts: Arc::clone(&mounts),
@@ -109,7 +129,7 @@ impl Server {
                 auth,
                 began: Timestamp::now(),
                 setup,
-                administer: Box::new(Administrator(Arc::clone(&configuration), Weak::clone(weak))),
+                administer: Arc::new(Administrator(Arc::clone(&configuration), Weak::clone(weak))),
                 ready: Box::new({
                     let context = Weak::clone(weak);
                     move || match context.upgrade() {
@@ -122,12 +142,22 @@ impl Server {
                         _ => Err("shutting down".to_owned()),
                     }
                 }),
+                runtime: Box::new(runtime),
+                store,
+                geo: Arc::default(),
+                webhooks,
+                relays: relays.clone(),
+                signin: Signin {
+                    passkeys: Passkeys::new(RelyingParty::from_config(&config.load())),
+                    oidc: Oidc::new(client),
+                    mailer: Mailer::new(None),
+                },
             }),
             reloaded: watch::Sender::new(0),
-            swap,
+            orders,
             log: ArcSwap::from_pointee(log),
             stopping: AtomicBool::new(false),
-            relays: relay::Board::default(),
+            relays,
             instance: instance(),
         });
         Ok(Self {
@@ -156,11 +186,15 @@ impl Server {
             })
             .detach();
         }
-        let auth = Arc::clone(&self.context.auth);
-        task::spawn("lockout-sweep", (), async move {
+        chronicle::keep(&self.context);
+        let (context, configuration) = (Arc::clone(&self.context), Arc::clone(&self.configuration));
+        task::spawn("sweep", (), async move {
             loop {
                 tokio::time::sleep(Duration::from_secs(60)).await;
-                auth.sweep();
+                context.auth.sweep();
+                let (context, configuration) = (Arc::clone(&context), Arc::clone(&configuration));
+                // The disk may take its time; a panic has been reported where it happened.
+                let _ = tokio::task::spawn_blocking(move || configuration.purge(&context)).await;
             }
         })
         .detach();
@@ -271,11 +305,34 @@ impl Server {
         };
         // A panic in any of them has been reported where it happened.
         let _ = tokio::join!(delivery, closed, calls);
+        let parts = self.context.api.parts();
+        parts
+            .webhooks
+            .finish(tokio::time::Instant::now() + LAST_NEWS)
+            .await;
+        if let Some(store) = &parts.store {
+            chronicle::keep_token_uses(&self.context.auth, store);
+            // What does not reach the disk in this time is lost; the end does not wait for a broken one.
+            let _ = tokio::time::timeout(LAST_NEWS, store.close()).await;
+        }
         let (all, seen) = oneshot::channel();
         if self.partings.send(Parting::All(all)).is_ok() {
             // An error means that the task which tells of listeners is gone, and with it what it had to tell.
             let _ = seen.await;
         }
+    }
+}
+
+/// The process in the numbers that the event feed has.
+fn runtime() -> api::Runtime {
+    let totals = observe::metrics::process_totals();
+    api::Runtime {
+        goroutines: totals.alive,
+        memory: totals.obtained,
+        heap_alloc: totals.live,
+        stack_sys: totals.stacks,
+        sys_ram: totals.obtained,
+        num_gc: totals.reclaimed,
     }
 }
 

@@ -3,16 +3,10 @@
 //! Contract: the first table of names is that of TinyIce (Go) and never changes. Nothing here takes a lock that the
 //! media path takes.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Instant,
-};
+use std::{sync::Arc, time::Instant};
 
 use fanout::Fanout;
-use mount::{Meters, MountMeter, Mounts};
+use mount::{MountMeter, Totals};
 use observe::metrics::{Exposition, Kind, Number, Snapshot};
 
 use crate::context::Context;
@@ -45,14 +39,17 @@ pub(super) fn register(context: &Context, fanout: &Arc<Fanout>) {
     observe::metrics::register(outbound::metrics::ALL);
     observe::metrics::register(relay::metrics::ALL);
     observe::metrics::register(auth::metrics::ALL);
+    observe::metrics::register(signin::metrics::ALL);
+    observe::metrics::register(geo::metrics::ALL);
+    observe::metrics::register(webhook::metrics::ALL);
     observe::metrics::collect_with(auth::metrics::collector(Arc::downgrade(&context.auth)));
     observe::metrics::collect_with({
         let mounts = Arc::clone(mounts);
         move |out| {
             let meters = mounts.meters(Instant::now());
-            expose_totals(&mounts, &meters, out);
-            expose_mounts(&meters.mounts, out);
-            expose_delays(&meters.mounts, out);
+            expose_totals(&mounts.totals(), out);
+            expose_mounts(&meters, out);
+            expose_delays(&meters, out);
         }
     });
     observe::metrics::collect_with({
@@ -75,29 +72,25 @@ pub(super) fn note_load(loaded: bool) {
     }
 }
 
-fn expose_totals(mounts: &Mounts, meters: &Meters, out: &mut Exposition) {
-    // A mount that is forgotten between two reads must not make a sum smaller.
-    static HIGHEST: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];
-    let sums = mounts.sums(meters);
-    let rising = |place: usize, value: u64| HIGHEST[place].fetch_max(value, Ordering::Relaxed).max(value);
+fn expose_totals(sums: &Totals, out: &mut Exposition) {
     let mut total = |name, kind, help, value: u64| out.family(name, kind, help).sample(&[], value);
     total(
         "tinyice_bandwidth_in_bytes_total",
         Kind::Counter,
         "Bytes received from sources, all mounts.",
-        rising(0, sums.bytes_in),
+        sums.bytes_in,
     );
     total(
         "tinyice_bandwidth_out_bytes_total",
         Kind::Counter,
         "Bytes sent to listeners, all mounts.",
-        rising(1, sums.bytes_out),
+        sums.bytes_out,
     );
     total(
         "tinyice_total_dropped_bytes",
         Kind::Counter,
         "Bytes that listeners missed because they fell behind.",
-        rising(2, sums.dropped),
+        sums.dropped,
     );
     total(
         "tinyice_listeners_total",

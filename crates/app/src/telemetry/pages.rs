@@ -31,7 +31,7 @@ pub(super) fn streams(mounts: &Mounts, fanout: &Fanout, query: &Query) -> Result
     let shown = bounded(query, 10)?;
     let only = query.get("mount").map(str::to_owned);
     let now = Instant::now();
-    let mut meters = mounts.meters(now).mounts;
+    let mut meters = mounts.meters(now);
     meters.retain(|mount| only.as_deref().is_none_or(|name| name == mount.mount()));
     let slowest = look(fanout, shown, move |presence| {
         only.as_deref()
@@ -67,7 +67,7 @@ pub(super) fn listeners(mounts: &Mounts, fanout: &Fanout, query: &Query) -> Resu
             && ip.is_none_or(|ip| ip == presence.ip)
             && (id == 0 || id == presence.id)
     });
-    let all = mounts.listeners();
+    let all = mounts.totals().listeners;
     Ok(match form {
         Form::Json => Answer::json(&json!({
             "listeners": seen.listeners.iter().map(listener_json).collect::<Vec<_>>(),

@@ -61,7 +61,6 @@ pub(super) fn start(runtime: &Handle, mounts: &Arc<Mounts>, fanout: &Arc<Fanout>
 fn silent_sources(mounts: &Mounts) -> Vec<Finding> {
     let meters = mounts.meters(Instant::now());
     let silent = meters
-        .mounts
         .iter()
         .filter(|mount| mount.is_connected() && mount.silence() > SILENT);
     silent
@@ -84,7 +83,7 @@ fn stalled_outputs(mounts: &Mounts, outputs: &mut HashMap<String, Output>, now: 
     let meters = mounts.meters(now);
     let mut findings = Vec::new();
     let mut present = HashMap::new();
-    for mount in &meters.mounts {
+    for mount in &meters {
         let Some(stream) = mount.stream().filter(|_| mount.listeners() > 0) else {
             continue;
         };

@@ -3,8 +3,6 @@
 //! Contract: what is on air reaches every page that watches within moments, by itself again after a restart, and
 //! what is not listed reaches nobody who did not name it.
 
-mod browser;
-
 use std::{
     io::{Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpListener},
@@ -15,8 +13,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::harness::{Feeder, Mp3, PATIENCE, Program, Server, Source, Wire, get, installed, until};
-use browser::Browser;
+use crate::harness::{Browser, Feeder, Mp3, PATIENCE, Program, Server, Source, Wire, get, installed, until};
 
 /// A server that lists `/live` and forgets sources at once.
 fn server(port: u16) -> Server {

@@ -2,7 +2,9 @@
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
-use crate::harness::{Capture, FRAME, Feeder, Server, get, numbers, post, until};
+use serde_json::Value;
+
+use crate::harness::{ADMIN, Capture, Client, FRAME, Feeder, Server, get, numbers, post, until};
 
 /// The successor, ended by its number.
 struct Successor(Pid);
@@ -21,6 +23,10 @@ fn pid_in_file(server: &Server) -> Option<Pid> {
     Pid::from_raw(text.parse().ok()?)
 }
 
+fn administrator(server: &Server) -> Client {
+    Client::password(server, ADMIN.0, ADMIN.1)
+}
+
 #[test]
 fn listeners_stay_while_newcomers_meet_the_successor() {
     let mut server = Server::start();
@@ -29,12 +35,7 @@ fn listeners_stay_while_newcomers_meet_the_successor() {
     let listener = Capture::start(&server, "/live", "");
     listener.wait_for(FRAME);
 
-    let reply = post(
-        server.address(),
-        "/admin/hotswap?drain=600",
-        &Server::admin_auth(),
-        "",
-    );
+    let reply = administrator(&server).call("POST", "/api/system/hotswap?drain=600", &Value::Null);
     assert_eq!(
         (reply.status(), reply.text().as_str()),
         (202, r#"{"status":"started"}"#)
@@ -82,7 +83,7 @@ fn a_successor_that_cannot_start_changes_nothing() {
     server.wait_for_mount("/live");
     let listener = Capture::start(&server, "/live", "");
     std::fs::write(server.config_path(), "{ broken").expect("the folder is ours");
-    let reply = post(server.address(), "/admin/hotswap", &Server::admin_auth(), "");
+    let reply = administrator(&server).call("POST", "/api/system/hotswap", &Value::Null);
     assert_eq!(reply.status(), 202);
     server.wait_for_log("Hot swap failed, going on as before");
     let heard = listener.len();
@@ -93,19 +94,18 @@ fn a_successor_that_cannot_start_changes_nothing() {
 #[test]
 fn only_a_superadmin_may_and_only_by_post() {
     let server = Server::start();
-    assert_eq!(
-        get(server.address(), "/admin/hotswap", &Server::admin_auth()).status(),
-        405
-    );
+    let admin = administrator(&server);
+    // A link changes nothing, nor does a form that a page of another site could have sent.
+    assert_eq!(admin.get("/admin/hotswap").status(), 403);
+    assert_eq!(admin.get("/api/system/hotswap").status(), 405);
+    assert_eq!(admin.form("/admin/hotswap", &[]).status(), 403);
     assert_eq!(post(server.address(), "/admin/hotswap", "", "").status(), 401);
     assert_eq!(
-        post(
-            server.address(),
-            "/admin/hotswap?drain=x",
-            &Server::admin_auth(),
-            ""
-        )
-        .status(),
+        admin
+            .call("POST", "/api/system/hotswap?drain=x", &Value::Null)
+            .status(),
         400
     );
+    let session = Client::login(&server, ADMIN.0, ADMIN.1);
+    assert_eq!(session.form("/admin/hotswap?drain=x", &[]).status(), 400);
 }

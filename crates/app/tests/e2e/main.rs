@@ -4,11 +4,17 @@
 //! conditions instead of times, and ends what it started. A test of a program that is not installed says
 //! `skipped: …` and passes, except where the variable `CI` is set.
 
+#![recursion_limit = "256"]
+
 #[cfg(test)]
 mod harness;
 
 #[cfg(test)]
+mod accounts;
+#[cfg(test)]
 mod admin;
+#[cfg(test)]
+mod api;
 #[cfg(test)]
 mod bad_input;
 #[cfg(test)]

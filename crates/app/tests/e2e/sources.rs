@@ -463,8 +463,14 @@ fn names_that_are_no_mounts_are_refused() {
                 source_auth()
             ));
             let head = wire.head();
+            let body = wire.body(&head);
+            if method == "PUT" && name.starts_with("/api") {
+                // There it is a call like any other, and answered like one.
+                assert!(matches!(head.status, 403 | 404), "{method} {name}: {head:?}");
+                continue;
+            }
             assert_eq!(head.status, 403, "{method} {name}: {head:?}");
-            assert_eq!(wire.body(&head).trim_ascii(), b"Reserved path", "{method} {name}");
+            assert_eq!(body.trim_ascii(), b"Reserved path", "{method} {name}");
         }
     }
     let welcome = [

@@ -83,11 +83,16 @@ fn what_is_reserved_is_refused_to_sources() {
             wire.send([head.as_bytes(), &audio].concat());
             let head = wire.head();
             let body = String::from_utf8(wire.body(&head)).unwrap();
-            assert_eq!(
-                (head.status, body.trim()),
-                (403, "Reserved path"),
-                "{method} {path}"
-            );
+            if method == "PUT" && path.starts_with("/api") {
+                // There it is a call like any other, and answered like one.
+                assert!(matches!(head.status, 403 | 404), "{method} {path}: {head:?}");
+            } else {
+                assert_eq!(
+                    (head.status, body.trim()),
+                    (403, "Reserved path"),
+                    "{method} {path}"
+                );
+            }
             assert!(
                 wire.rest().is_empty(),
                 "{method} {path}: audio is never taken for a request"

@@ -3,6 +3,8 @@
 //! Contract: everything started here ends when its handle is dropped, and nothing here waits for a time when it
 //! could wait for a condition.
 
+mod browser;
+mod client;
 mod folder;
 mod frames;
 mod http;
@@ -19,6 +21,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub(crate) use browser::{Browser, Page};
+pub(crate) use client::{As, Client};
 pub(crate) use folder::Folder;
 pub(crate) use frames::{FRAME, Mp3, numbers};
 pub(crate) use http::{Reply, basic, get, post, request, source_auth};

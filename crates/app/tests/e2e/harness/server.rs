@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead as _, BufReader, Read},
     net::{Ipv4Addr, SocketAddr, TcpListener},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::Arc,
     time::{Duration, Instant},
@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 use super::{ADMIN, Folder, PATIENCE, Reply, Wire, admin_hash, basic, get, source_hash, until};
 
 /// What a server is to be started with.
+#[derive(Clone)]
 pub(crate) struct Setup {
     config: Map<String, Value>,
     port: u16,
@@ -59,6 +60,11 @@ impl Setup {
     pub(crate) fn set(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.config.insert(key.to_owned(), value.into());
         self
+    }
+
+    /// The value of a top-level key, as it is set by now.
+    pub(crate) fn get(&self, key: &str) -> Value {
+        self.config.get(key).cloned().unwrap_or_default()
     }
 
     /// Loopback is always exempt from lockouts and bans, unless there is a proxy.
@@ -108,14 +114,19 @@ impl Setup {
             "tinyice.json",
             serde_json::to_string_pretty(&self.config).unwrap(),
         );
+        self.run_in(folder, &config)
+    }
+
+    /// Runs the server in a folder that has its configuration.
+    fn run_in(self, folder: Folder, config: &Path) -> Result<Server, NotStarted> {
         let log_file = self.args.windows(2).find(|pair| pair[0] == "-log-file");
         let log_file = log_file.map(|pair| folder.file(&pair[1]));
         let mut child = Command::new(env!("CARGO_BIN_EXE_tinyice"))
             .arg("-config")
-            .arg(&config)
+            .arg(config)
             .args(["-host", "127.0.0.1", "-port", &self.port.to_string()])
-            .args(self.args)
-            .envs(self.variables)
+            .args(&self.args)
+            .envs(self.variables.clone())
             .env_remove("NOTIFY_SOCKET")
             .current_dir(folder.path())
             .stdin(Stdio::null())
@@ -130,7 +141,8 @@ impl Setup {
             child,
             port: 0,
             log,
-            folder,
+            folder: Some(folder),
+            setup: self,
         };
         let began = Instant::now();
         loop {
@@ -182,13 +194,27 @@ pub(crate) struct Server {
     child: Child,
     port: u16,
     log: Arc<Mutex<Vec<String>>>,
-    folder: Folder,
+    /// Gone only after a restart, when it is the next server's.
+    folder: Option<Folder>,
+    setup: Setup,
 }
 
 impl Server {
     /// A server with nothing special. Loopback is exempt from lockouts and bans in it.
     pub(crate) fn start() -> Self {
         Self::setup().start()
+    }
+
+    /// Ends it as an operator would and starts it again in the same folder.
+    pub(crate) fn restart(mut self) -> Self {
+        self.signal(Signal::TERM);
+        super::until("the server ends", || self.child.try_wait().unwrap());
+        let folder = self.folder.take().expect("a server that runs has a folder");
+        let config = folder.file("tinyice.json");
+        let setup = self.setup.clone();
+        setup
+            .run_in(folder, &config)
+            .unwrap_or_else(|failed| panic!("{}:\n{}", failed.status, failed.log.join("\n")))
     }
 
     /// A server to be configured first.
@@ -266,12 +292,12 @@ impl Server {
 
     /// The folder it works in.
     pub(crate) fn folder(&self) -> &Folder {
-        &self.folder
+        self.folder.as_ref().expect("a server that runs has a folder")
     }
 
     /// The configuration file.
     pub(crate) fn config_path(&self) -> PathBuf {
-        self.folder.file("tinyice.json")
+        self.folder().file("tinyice.json")
     }
 
     /// The configuration file's content.
@@ -283,7 +309,7 @@ impl Server {
     pub(crate) fn edit_config(&self, edit: impl FnOnce(&mut Value)) {
         let mut config = self.config();
         edit(&mut config);
-        self.folder
+        self.folder()
             .write("tinyice.json", serde_json::to_string_pretty(&config).unwrap());
     }
 

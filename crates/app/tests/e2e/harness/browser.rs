@@ -9,7 +9,7 @@ use std::{
 use command_fds::{CommandFdExt as _, FdMapping};
 use serde_json::{Value, json};
 
-use crate::harness::{Folder, PATIENCE, installed, until};
+use super::{Folder, PATIENCE, installed, until};
 
 /// The browser. Dropping it ends it.
 pub(crate) struct Browser {
@@ -94,6 +94,33 @@ impl Browser {
         let mut result = self.call(Some(&page.session), "Runtime.evaluate", &params);
         assert!(result.get("exceptionDetails").is_none(), "{expression}: {result}");
         result["result"]["value"].take()
+    }
+
+    /// What an expression becomes that is a promise, as if somebody had clicked.
+    pub(crate) fn settled(&mut self, page: &Page, expression: &str) -> Value {
+        // Requests of a page in the background wait for their turn, and passkeys want to be seen.
+        self.command(page, "Page.bringToFront", &json!({}));
+        let params = json!({
+            "expression": expression, "returnByValue": true, "awaitPromise": true, "userGesture": true,
+        });
+        let mut result = self.command(page, "Runtime.evaluate", &params);
+        assert!(result.get("exceptionDetails").is_none(), "{expression}: {result}");
+        result["result"]["value"].take()
+    }
+
+    /// Goes to another address in the same page.
+    pub(crate) fn go(&mut self, page: &Page, url: &str) {
+        self.value(page, "window.isLeft = true");
+        self.command(page, "Page.navigate", &json!({ "url": url }));
+        let state = "window.isLeft ? 'left' : document.readyState";
+        until("the page", || {
+            (self.value(page, state) == "complete").then_some(())
+        });
+    }
+
+    /// A command of the protocol to a page.
+    pub(crate) fn command(&mut self, page: &Page, method: &str, params: &Value) -> Value {
+        self.call(Some(&page.session), method, params)
     }
 
     /// Waits until an expression is this.

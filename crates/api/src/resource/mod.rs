@@ -1,0 +1,99 @@
+//! What can be asked of the server, one file a resource.
+//!
+//! Contract: a handler parses, asks the crate that knows, and renders; every rule lives in that crate. Everything
+//! that can be asked is in [`all`], and nothing else is.
+
+mod audit;
+mod autodj;
+mod branding;
+mod cookie;
+mod documentation;
+mod etag;
+mod feed;
+mod forms;
+mod geo;
+mod history;
+mod listeners;
+mod login;
+mod logo;
+mod mail;
+mod me;
+mod passkeys;
+mod pending;
+mod providers;
+mod public;
+mod relays;
+mod security;
+mod settings;
+mod setup;
+mod sheet;
+mod stats;
+mod streams;
+mod system;
+mod tenants;
+mod tokens;
+mod transcoders;
+mod users;
+mod webhook_trials;
+mod webhooks;
+mod webrtc;
+
+use crate::endpoint::Endpoint;
+
+/// All endpoints, in the order of the documentation.
+pub(crate) fn all() -> Vec<Endpoint> {
+    [
+        streams::endpoints(),
+        listeners::endpoints(),
+        relays::endpoints(),
+        transcoders::endpoints(),
+        autodj::endpoints(),
+        feed::endpoints(),
+        system::endpoints(),
+        settings::endpoints(),
+        branding::endpoints(),
+        security::endpoints(),
+        audit::endpoints(),
+        stats::endpoints(),
+        history::endpoints(),
+        geo::endpoints(),
+        webhooks::endpoints(),
+        public::endpoints(),
+        tenants::endpoints(),
+        webrtc::endpoints(),
+        login::endpoints(),
+        setup::endpoints(),
+        me::endpoints(),
+        tokens::endpoints(),
+        users::endpoints(),
+        pending::endpoints(),
+        passkeys::endpoints(),
+        providers::endpoints(),
+        mail::endpoints(),
+        documentation::endpoints(),
+        forms::endpoints(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// Where calls to the outside may go, given what the configuration opens.
+pub(crate) fn policy(allowed: &[config::Allowed]) -> outbound::Policy {
+    outbound::Policy::new(&allow(allowed))
+}
+
+/// The same for webhooks, whose targets are never in the network of the server unless it says so.
+pub(crate) fn webhook_policy(allowed: &[config::Allowed]) -> outbound::Policy {
+    outbound::Policy::for_webhooks(&allow(allowed))
+}
+
+fn allow(allowed: &[config::Allowed]) -> Vec<outbound::Allow> {
+    allowed
+        .iter()
+        .map(|allowed| match allowed {
+            config::Allowed::Net(net) => outbound::Allow::Net(*net),
+            config::Allowed::Host(host) => outbound::Allow::Host(host.clone()),
+        })
+        .collect()
+}
