@@ -69,6 +69,7 @@ pub fn first_run<E>(
         "visible_mounts": {"/live": true},
         "users": {"admin": {"username": "admin", "password": admin, "role": "superadmin", "mounts": {}}},
         "setup_complete": false,
+        "audit_enabled": true,
         "status_json_source": "icecast",
     });
     Ok((tree, secrets))

@@ -20,6 +20,7 @@ mod mail;
 mod me;
 mod passkeys;
 mod pending;
+mod provider_settings;
 mod providers;
 mod public;
 mod relays;
@@ -69,6 +70,7 @@ pub(crate) fn all() -> Vec<Endpoint> {
         pending::endpoints(),
         passkeys::endpoints(),
         providers::endpoints(),
+        provider_settings::endpoints(),
         mail::endpoints(),
         documentation::endpoints(),
         forms::endpoints(),

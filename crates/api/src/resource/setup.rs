@@ -195,6 +195,8 @@ async fn set_up(call: &Call, token: &str, user: &str, password: &str) -> Answer<
             Ok(())
         }))?;
         parts.setup.clear();
+        // The copy for those who could not see the banner opens nothing any more; where it is not, it need not go.
+        let _ = std::fs::remove_file(parts.config.load().data_dir.join("setup-token"));
         completed.ok_or_else(|| Refusal::failed("The change was not made"))
     };
     let completed = tokio::task::spawn_blocking(work).await;

@@ -2,6 +2,7 @@
 
 mod access;
 mod csrf;
+mod ledger;
 mod mail;
 mod passkeys;
 mod providers;

@@ -54,6 +54,7 @@ fn furnished() -> Setup {
         .set("banned_ips", json!(["203.0.113.66", "198.51.100.0/24"]))
         .set("whitelisted_ips", json!(["192.0.2.10"]))
         .set("fallback_mounts", json!({ "/own": "/other" }))
+        .set("directory_server", "http://192.0.2.1/yp")
         .set("relays", json!([{ "url": "http://192.0.2.1/up", "mount": "/relayed", "password": "x", "enabled": true }]))
         .set(
             "webhooks",
