@@ -4,7 +4,7 @@
 
 use std::io::Write as _;
 
-use auth::Verdict;
+use auth::{Action, Identified, Presented};
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use front::Request;
@@ -13,7 +13,7 @@ use http_body_util::Full;
 use icecast::Answer;
 use observe::metrics;
 
-use crate::{Api, Reply, plain};
+use crate::{Api, Reply, endpoint::cookie, plain};
 
 const REALM: HeaderValue = HeaderValue::from_static("Basic realm=\"TinyIce Metrics\"");
 
@@ -25,15 +25,22 @@ impl Api {
             reply.headers_mut().insert(header::ALLOW, allow);
             return reply;
         }
-        let credentials = Self::credentials(request);
-        let auth = &self.parts.auth;
-        match auth
-            .admin_or_source(request.client, None, credentials.as_ref())
-            .await
-        {
-            Verdict::Account(_) => exposition(&request.headers),
-            Verdict::Busy => plain(Answer::too_many_logins()),
-            Verdict::SourceOf(_) | Verdict::Wrong | Verdict::LockedOut | Verdict::NoCredentials => {
+        let presented = Presented {
+            ip: request.client,
+            authorization: request
+                .headers
+                .get(header::AUTHORIZATION)
+                .map(HeaderValue::as_bytes),
+            sid: cookie(request, "sid"),
+            user_agent: "",
+        };
+        match self.parts.auth.identify(&presented).await {
+            Identified::Caller(caller) if auth::permits(&caller, Action::MetricsRead, None) => {
+                exposition(&request.headers)
+            }
+            Identified::Caller(_) => front::text(StatusCode::FORBIDDEN, "Forbidden\n"),
+            Identified::Busy => plain(Answer::too_many_logins()),
+            Identified::Anonymous | Identified::Wrong | Identified::LockedOut(_) => {
                 let mut reply = front::text(StatusCode::UNAUTHORIZED, "Unauthorized\n");
                 reply.headers_mut().insert(header::WWW_AUTHENTICATE, REALM);
                 reply

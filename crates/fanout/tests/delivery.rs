@@ -53,12 +53,14 @@ fn count() {
 
 // SAFETY: every call goes to the system allocator unchanged; counting allocates nothing itself.
 unsafe impl GlobalAlloc for Counting {
+    // SAFETY: as the trait asks; what comes back is the system allocator's.
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count();
         // SAFETY: the caller keeps the contract of `alloc`.
         unsafe { System.alloc(layout) }
     }
 
+    // SAFETY: as the trait asks; the pointer came from `alloc` above, which is the system allocator's.
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
         // SAFETY: the caller keeps the contract of `dealloc`.
         unsafe { System.dealloc(ptr, layout) }

@@ -119,6 +119,8 @@ mod jemalloc {
 
     /// jemalloc declares this symbol weakly and reads it before its first allocation. `used` keeps it, and with it
     /// this object file, in every program that links the crate.
+    // SAFETY: jemalloc expects a symbol of this name and of the type `const char *`, and this is the only one: the
+    // text ends with a zero byte and lives for ever.
     #[used]
     #[unsafe(export_name = "malloc_conf")]
     pub(super) static MALLOC_CONF: Text = Text(OPTIONS.as_ptr().cast());
@@ -131,6 +133,8 @@ mod jemalloc {
     static SLOW: OnceLock<Backtrace> = OnceLock::new();
 
     /// Has the loader run [`install`] before `main`.
+    // SAFETY: the section holds pointers to functions of this type, which the loader calls one after the other before
+    // `main`; `install` needs nothing that is only there later.
     #[used]
     #[unsafe(link_section = ".init_array")]
     static INSTALL: extern "C" fn() = install;
@@ -160,6 +164,9 @@ mod jemalloc {
     /// jemalloc calls it on the thread that allocates, with no lock of its own held. The C library may hold one
     /// though: it allocates while it looks for the bounds of a stack (`pthread_getattr_np`), which every thread does
     /// at its start. So this asks it for nothing, and [`crate::stack::capture`], which does, has no place here.
+    ///
+    /// # Safety
+    /// `frames` has room for `most` pointers, and `length` for their number; both are this call's alone.
     unsafe extern "C" fn backtrace(frames: *mut *mut c_void, length: *mut c_uint, most: c_uint) {
         // SAFETY: the errno of this thread, which the caller of an allocation that succeeds may rely on.
         let errno = unsafe { &mut *libc::__errno_location() };
@@ -190,6 +197,7 @@ mod jemalloc {
         unsafe { length.write(count) };
     }
 
+    // SAFETY: the linker defines both in every program; only their addresses are taken, nothing is read through them.
     unsafe extern "C" {
         /// The first byte of the program.
         #[link_name = "__executable_start"]

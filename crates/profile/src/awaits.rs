@@ -79,8 +79,12 @@ impl Drop for Close {
     }
 }
 
+// SAFETY (of the four): wakers call them with the pointer that they were made with, which is `Arc::into_raw` of a `Noting`
+// and stands for one count. `Noting` holds a waker, which any thread may use, and nothing else.
 static TABLE: RawWakerVTable = RawWakerVTable::new(copy, wake, wake_by_ref, release);
 
+/// # Safety
+/// `noting` is the pointer of a living waker of [`TABLE`].
 unsafe fn copy(noting: *const ()) -> RawWaker {
     // The thread may be about to end and have no notes any more.
     let _ = NOTES.try_with(|notes| {
@@ -96,18 +100,24 @@ unsafe fn copy(noting: *const ()) -> RawWaker {
     RawWaker::new(noting, &TABLE)
 }
 
+/// # Safety
+/// `noting` is the pointer of a waker of [`TABLE`] that is used up by this call.
 unsafe fn wake(noting: *const ()) {
     // SAFETY: the waker that is used up owned a count, which moves into the Arc.
     let noting = unsafe { Arc::from_raw(noting.cast::<Noting>()) };
     noting.0.wake_by_ref();
 }
 
+/// # Safety
+/// `noting` is the pointer of a living waker of [`TABLE`].
 unsafe fn wake_by_ref(noting: *const ()) {
     // SAFETY: the waker owns a count, so the value lives for the length of the call.
     let noting = unsafe { &*noting.cast::<Noting>() };
     noting.0.wake_by_ref();
 }
 
+/// # Safety
+/// `noting` is the pointer of a waker of [`TABLE`] that ends with this call.
 unsafe fn release(noting: *const ()) {
     // SAFETY: the waker that is dropped owned a count, which goes with the Arc.
     drop(unsafe { Arc::from_raw(noting.cast::<Noting>()) });

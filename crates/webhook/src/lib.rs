@@ -5,7 +5,7 @@
 //!
 //! The server says what happened with a [`Notice`]; each hook that wants that [`Event`] gets one delivery, rendered
 //! by its template when it is sent. A delivery keeps its id over all attempts and, by a [`Backlog`], over a restart.
-//! [`check`] says whether a hook may be stored, [`meta`] what can stand in one.
+//! [`check()`] says whether a hook may be stored, [`meta()`] what can stand in one.
 //!
 //! ```no_run
 //! # async fn example(client: outbound::Client, hooks: Vec<config::Webhook>) {

@@ -131,13 +131,17 @@ impl Server {
                 setup,
                 administer: Arc::new(Administrator(Arc::clone(&configuration), Weak::clone(weak))),
                 ready: Box::new({
-                    let context = Weak::clone(weak);
+                    let (context, store) = (Weak::clone(weak), store.clone());
                     move || match context.upgrade() {
                         Some(context) if !context.stopping.load(Ordering::Relaxed) => {
-                            match observe::watchdog::stuck() {
-                                Some(what) => Err(format!("watchdog: {what}")),
-                                None => Ok(()),
+                            if let Some(what) = observe::watchdog::stuck() {
+                                return Err(format!("watchdog: {what}"));
                             }
+                            // Who started without a database was told so and goes on without; one that fails is news.
+                            if store.as_ref().is_some_and(|store| !store.is_writable()) {
+                                return Err("database: the last writes did not reach the file".to_owned());
+                            }
+                            Ok(())
                         }
                         _ => Err("shutting down".to_owned()),
                     }

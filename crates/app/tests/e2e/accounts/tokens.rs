@@ -131,6 +131,9 @@ fn scopes_and_mounts_narrow_a_token() {
     assert_eq!(mounts, [json!("/own")]);
     assert_eq!(narrow.get("/api/streams?mount=/other").status(), 403);
     assert_eq!(narrow.get("/api/users").status(), 403);
+    // A scraper needs no password.
+    assert_eq!(reader.get("/metrics").status(), 200);
+    assert_eq!(narrow.get("/metrics").status(), 403);
 }
 
 #[test]
