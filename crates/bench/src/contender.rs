@@ -22,7 +22,9 @@ use crate::launch::{AS_CALLER, AS_NOBODY, NOBODY, is_root};
 pub(crate) const PASSWORD: &str = "bench-source";
 /// Its bcrypt hash, of the least cost that exists: hashing is not what is measured.
 const PASSWORD_HASH: &str = "$2a$04$abcdefghijklmnopqrstuusCOkkQJYvLB.2SmSB8uzZzijs0.1Hnu";
-/// A hash of the usual cost.
+/// Accounts with a password, and as many without: many failures of one name slow that name down.
+pub(crate) const ACCOUNTS: usize = 20;
+/// A hash as costly as those that the server itself makes.
 const KNOWN_HASH: &str = "$2b$12$abcdefghijklmnopqrstuuv3nfHchJBQhEab8JL2LpiaSxhYiDMAW";
 /// What a new listener gets at once.
 const BURST: u64 = 65_536;
@@ -49,6 +51,8 @@ pub(crate) struct Demand {
     pub(crate) mounts: Vec<String>,
     /// Listeners in all.
     pub(crate) listeners: usize,
+    /// Whether clients on this machine are judged like strangers.
+    pub(crate) strict: bool,
 }
 
 /// A running server; it is killed and its files are removed when this is dropped.
@@ -222,13 +226,13 @@ fn tinyice_config(demand: &Demand, port: u16, internal: u16, folder: &Path) -> S
         .iter()
         .map(|name| (name.clone(), true.into()))
         .collect();
-    let config = json!({
+    let mut config = json!({
         "bind_host": "127.0.0.1",
         "port": port.to_string(),
         "hostname": "localhost",
         "data_dir": folder.display().to_string(),
         // Loopback is exempt from limits by address as long as no proxy is trusted.
-        "trusted_proxies": [],
+        "trusted_proxies": if demand.strict { vec!["192.0.2.1"] } else { Vec::new() },
         "max_listeners": -1,
         "max_connections_per_ip": 0,
         "default_source_password": PASSWORD_HASH,
@@ -239,14 +243,18 @@ fn tinyice_config(demand: &Demand, port: u16, internal: u16, folder: &Path) -> S
         "setup_complete": true,
         "users": {
             "admin": { "username": "admin", "password": PASSWORD_HASH, "role": "superadmin", "mounts": {} },
-            // As costly as the hashes that the server itself makes.
-            "known": { "username": "known", "password": KNOWN_HASH, "role": "dj", "mounts": {} },
-            "passwordless": { "username": "passwordless", "password": "", "role": "dj", "mounts": {} },
         },
         "directory_listing": false,
         "metrics_listen": format!("127.0.0.1:{internal}"),
         "geoip": { "enabled": false },
     });
+    for number in 0..ACCOUNTS {
+        for (kind, hash) in [("known", KNOWN_HASH), ("passwordless", "")] {
+            let name = format!("{kind}-{number}");
+            config["users"][&name] =
+                json!({ "username": name, "password": hash, "role": "dj", "mounts": {} });
+        }
+    }
     config.to_string()
 }
 
@@ -300,6 +308,7 @@ mod tests {
         Demand {
             mounts: vec!["/a".into(), "/b".into()],
             listeners: 50,
+            strict: false,
         }
     }
 

@@ -74,6 +74,7 @@ impl Stand {
         let demand = Demand {
             mounts: mounts.names(),
             listeners: scenario.listeners,
+            strict: scenario.strict,
         };
         let server = contender.start(&demand)?;
         let mut source = Companion::start("source", &source_flags(&server, scenario))?;

@@ -24,6 +24,8 @@ pub(crate) struct Scenario {
     pub(crate) dead: f64,
     /// Whether the joining itself is measured.
     pub(crate) joining: bool,
+    /// Whether clients on this machine are judged like strangers: counted, locked out.
+    pub(crate) strict: bool,
 }
 
 const PLAIN: Scenario = Scenario {
@@ -36,6 +38,7 @@ const PLAIN: Scenario = Scenario {
     slow: 0.0,
     dead: 0.0,
     joining: false,
+    strict: false,
 };
 
 const ALL: [Scenario; 10] = [

@@ -13,6 +13,7 @@ use crate::accounting::CpuTime;
 use crate::args::Args;
 use crate::clock::Stamp;
 use crate::compare::find_tinyice;
+use crate::contender::ACCOUNTS;
 use crate::launch::raise_descriptor_limit;
 use crate::load::order;
 use crate::report::millis;
@@ -20,8 +21,11 @@ use crate::round::Stand;
 use crate::scenario::Scenario;
 use crate::{Outcome, say};
 
-/// Connections that try passwords at one time.
-const HANDS: usize = 48;
+/// Connections that try passwords at one time: more than may wait for a password check, so that the server has to turn some away.
+const HANDS: usize = 192;
+
+/// How long the server needs for the checks that wait: 64 of a quarter of a second.
+const CALM: Duration = Duration::from_secs(18);
 
 /// Runs the command.
 pub(crate) fn run(args: &mut Args) -> Outcome<()> {
@@ -53,6 +57,8 @@ pub(crate) fn run(args: &mut Args) -> Outcome<()> {
     for _ in 0..rounds {
         calm.push(look(&mut stand, window, None)?);
         besieged.push(look(&mut stand, window, Some((rate, addresses)))?);
+        // Passwords that still wait to be checked belong to the attack, not to the calm after it.
+        thread::sleep(CALM);
     }
     for (name, looks) in [("without", &mut calm), ("with", &mut besieged)] {
         looks.sort_by(|a, b| a.p99.total_cmp(&b.p99));
@@ -130,7 +136,14 @@ fn besiege(
         let due = Duration::from_nanos(number * 1_000_000_000 / rate);
         thread::sleep(due.saturating_sub(Stamp::now().since(begun)));
         // A refusal, even without words, is an answer.
-        if attempt(server, number % addresses, "admin", "wrong").is_ok() {
+        if attempt(
+            server,
+            number % addresses,
+            &format!("guess-{}", number % addresses),
+            "wrong",
+        )
+        .is_ok()
+        {
             made.fetch_add(1, Ordering::Relaxed);
         }
         number += HANDS as u64;
@@ -142,7 +155,7 @@ fn attempt(server: SocketAddr, from: u64, user: &str, password: &str) -> Outcome
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
     let (high, low) = (u8::try_from(from / 250)?, u8::try_from(from % 250 + 1)?);
     socket.bind(&SocketAddr::from(([127, 2, high, low], 0)).into())?;
-    socket.set_read_timeout(Some(Duration::from_secs(20)))?;
+    socket.set_read_timeout(Some(Duration::from_secs(5)))?;
     socket.connect(&server.into())?;
     let mut stream: TcpStream = socket.into();
     let body = format!("username={user}&password={password}");
@@ -166,15 +179,16 @@ fn timing(contender: &crate::contender::Contender, tries: usize) -> Outcome<()> 
     let stand = Stand::set_up(contender, &scenario)?;
     let kinds = [
         ("known", "known"),
-        ("unknown", "nobody-of-this-name"),
+        ("unknown", "nobody"),
         ("without password", "passwordless"),
     ];
     let mut times = kinds.map(|_| Vec::with_capacity(tries));
     for number in 0..tries {
         for (place, (_, user)) in kinds.iter().enumerate() {
             let from = u64::try_from(number % 60_000)?;
+            let user = format!("{user}-{}", number % ACCOUNTS);
             let begun = Stamp::now();
-            attempt(stand.server.address, from, user, "wrong")?;
+            attempt(stand.server.address, from, &user, "wrong")?;
             times[place].push(Stamp::now().since(begun).as_secs_f64() * 1e3);
         }
     }

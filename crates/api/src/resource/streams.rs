@@ -1,7 +1,7 @@
 //! Mounts: what is on air, and what is configured to be.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap, HashSet},
     time::{Duration, Instant},
 };
 
@@ -126,9 +126,10 @@ async fn list(call: Call, query: OneMount, (): ()) -> Answer<Json<Vec<Row>>> {
     if !query.mount.is_empty() {
         let mount = call.mount(&query.mount)?;
         let live = call.parts.mounts.snapshot_one(&mount, Instant::now());
+        let owners = Owners::of(&config);
         let row = match &live {
-            Some(snapshot) => live_row(snapshot, &config, false),
-            None if is_configured(&config, &mount) => idle_row(&mount, &config),
+            Some(snapshot) => live_row(snapshot, &config, &owners, has_picture(&call, &mount)),
+            None if is_configured(&config, &mount) => idle_row(&mount, &config, &owners),
             None => return Err(Refusal::missing("Mount not found")),
         };
         return Ok(Json(vec![row]));
@@ -136,23 +137,54 @@ async fn list(call: Call, query: OneMount, (): ()) -> Answer<Json<Vec<Row>>> {
     Ok(Json(rows(&call, &config)))
 }
 
-/// The rows that the caller may see.
+/// Whether there is a live picture beside the mount's sound.
+fn has_picture(call: &Call, mount: &MountName) -> bool {
+    MountName::parse_internal(&format!("{mount}/video"))
+        .is_ok_and(|video| call.parts.mounts.live(&video).is_some())
+}
+
+/// The rows that the caller may see. A server may have a thousand mounts, so that whatever all rows need is looked up
+/// once.
 fn rows(call: &Call, config: &Config) -> Vec<Row> {
     let snapshot = call.parts.mounts.snapshot(Instant::now());
-    let live: BTreeSet<&MountName> = snapshot.iter().map(|mount| &mount.name).collect();
+    let live: HashSet<&MountName> = snapshot.iter().map(|mount| &mount.name).collect();
+    let pictures: HashSet<&str> = snapshot
+        .iter()
+        .filter_map(|mount| mount.name.as_str().strip_suffix("/video"))
+        .collect();
+    let owners = Owners::of(config);
     let is_shown = |mount: &MountName| !is_companion(mount) && !mount.is_internal() && call.may(mount);
-    let has_video = |mount: &MountName| {
-        MountName::parse_internal(&format!("{mount}/video")).is_ok_and(|video| live.contains(&video))
-    };
     let on_air = snapshot.iter().filter(|mount| is_shown(&mount.name));
     let mut rows: Vec<Row> = on_air
-        .map(|mount| live_row(mount, config, has_video(&mount.name)))
+        .map(|mount| live_row(mount, config, &owners, pictures.contains(mount.name.as_str())))
         .collect();
     let idle = configured(config)
         .into_iter()
         .filter(|mount| !live.contains(mount) && is_shown(mount));
-    rows.extend(idle.map(|mount| idle_row(mount, config)));
+    rows.extend(idle.map(|mount| idle_row(mount, config, &owners)));
     rows
+}
+
+/// Whose mounts are.
+struct Owners<'a>(HashMap<&'a MountName, Vec<&'a str>>);
+
+impl<'a> Owners<'a> {
+    fn of(config: &'a Config) -> Self {
+        let mut owners: HashMap<_, Vec<_>> = HashMap::new();
+        for (name, user) in &config.users {
+            for mount in user.mounts.keys() {
+                owners.entry(mount).or_default().push(name.as_str());
+            }
+        }
+        Self(owners)
+    }
+
+    fn names(&self, mount: &MountName) -> String {
+        self.0
+            .get(mount)
+            .map(|names| names.join(", "))
+            .unwrap_or_default()
+    }
 }
 
 /// The picture beside a mount's sound is no stream of its own here.
@@ -176,13 +208,13 @@ fn is_configured(config: &Config, mount: &MountName) -> bool {
     configured(config).contains(mount)
 }
 
-fn idle_row(mount: &MountName, config: &Config) -> Row {
+fn idle_row(mount: &MountName, config: &Config, owners: &Owners<'_>) -> Row {
     let advanced = config.advanced_mounts.get(mount);
     Row {
         mount: mount.to_string(),
         visible: config.visible_mounts.get(mount).copied().unwrap_or(false),
         enabled: !config.disabled_mounts.get(mount).copied().unwrap_or(false),
-        owner: auth::owners(config, mount).collect::<Vec<_>>().join(", "),
+        owner: owners.names(mount),
         fallback: config
             .fallback_mounts
             .get(mount)
@@ -193,7 +225,7 @@ fn idle_row(mount: &MountName, config: &Config) -> Row {
     }
 }
 
-fn live_row(live: &MountSnapshot, config: &Config, has_video: bool) -> Row {
+fn live_row(live: &MountSnapshot, config: &Config, owners: &Owners<'_>, has_video: bool) -> Row {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     Row {
         name: text(&live.station.name),
@@ -222,7 +254,7 @@ fn live_row(live: &MountSnapshot, config: &Config, has_video: bool) -> Row {
         sample_rate: live.facts.sample_rate,
         channels: live.facts.channels,
         silence_seconds: live.silence.as_secs(),
-        ..idle_row(&live.name, config)
+        ..idle_row(&live.name, config, owners)
     }
 }
 
