@@ -33,6 +33,7 @@ async fn call(context: Arc<Context>, mut stopped: watch::Receiver<bool>) {
         Arc::clone(mounts),
         context.relays.clone(),
         terms(&client, &config, &context.instance),
+        context.sources.runtime().clone(),
     );
     let announcing = watch::Sender::new(Arc::new(announcing(&client, &config)));
     let directory = {

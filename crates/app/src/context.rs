@@ -12,6 +12,8 @@ use mount::Mounts;
 use observe::log::LogHandle;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::source_thread::SourceThread;
+
 /// What an endpoint asks the whole server to do.
 pub(crate) enum Order {
     /// Let another program take our place, with so much time to drain.
@@ -26,6 +28,8 @@ pub(crate) struct Context {
     pub(crate) config: Arc<ArcSwap<Config>>,
     /// Mounts and their listeners.
     pub(crate) mounts: Arc<Mounts>,
+    /// Where sources are read.
+    pub(crate) sources: SourceThread,
     /// Who may do what.
     pub(crate) auth: Arc<Auth>,
     /// How relays are doing.

@@ -6,6 +6,7 @@
 use std::{
     io,
     num::NonZeroUsize,
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -17,17 +18,17 @@ use front::{Exchange, Outcome, Request, Stream, framing::Decoder, framing::Piece
 use http::header::{AUTHORIZATION, EXPECT};
 use icecast::{
     Answer,
-    source::{ReplyPlan, SourceMethod, SourceOffer},
+    source::{FIRST_AUDIO_PATIENCE, ReplyPlan, SourceMethod, SourceOffer},
 };
 use media::Format;
 use mount::{
     Claim, ClaimError, Intake, Offer, Owner, Protocol,
     metrics::{SOURCE_CONNECTS, SourceResult},
 };
-use observe::{Value, span::Span, task};
+use observe::{Value, span::Span};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    time::timeout,
+    time::sleep,
 };
 
 use crate::{context::Context, respond, station};
@@ -118,7 +119,8 @@ pub(crate) async fn publish(
     let early = BytesMut::from(&raw.buffered[..]);
     let span = session.span();
     let serve = async move {
-        let ended = session.run(&mut stream, decoder, early, framed).await;
+        let (ended, stream) = session.run(stream, decoder, early, framed).await;
+        let Some(mut stream) = stream else { return };
         if let (Ended::Complete, Some(after)) = (ended, plan.after_body) {
             // The source has all it needs to know; whether it reads this is up to it.
             let _ = stream.write_all(after).await;
@@ -126,7 +128,7 @@ pub(crate) async fn publish(
         let _ = stream.shutdown().await;
     };
     // A task of its own shows up under the mount's name; a panic in it has been told where it happened.
-    let _ = task::spawn_in(&span, "source", mount.as_str(), serve).await;
+    let _ = context.sources.spawn(&span, mount.as_str(), serve).await;
     Outcome::taken()
 }
 
@@ -199,51 +201,69 @@ impl Session {
         Span::start("source", fields)
     }
 
-    /// Reads until the source ends, is silent for too long or is told to stop.
+    /// Reads on the runtime of the caller until the source ends, is silent for too long or is told to stop. Gives the
+    /// stream back for last words, if there is one.
     pub(crate) async fn run(
         mut self,
-        stream: &mut Stream,
+        stream: Stream,
         mut decoder: Decoder,
         mut buffer: BytesMut,
         framed: bool,
-    ) -> Ended {
+    ) -> (Ended, Option<Stream>) {
+        let mut stream = match stream.move_here() {
+            Ok(stream) => stream,
+            Err(error) => {
+                self.intake.finish(reason_of(&error), Instant::now());
+                return (Ended::Cut, None);
+            }
+        };
+        let mut stopped = pin!(self.intake.claim().stopped());
+        // Set again only when it goes off, not with each read.
+        let mut alarm = pin!(sleep(FIRST_AUDIO_PATIENCE));
         let mut warned = false;
+        let mut heard = Instant::now();
         let (ended, reason) = loop {
-            match self.take(&mut decoder, &mut buffer) {
+            match self.take(&mut decoder, &mut buffer, heard) {
                 Ok(false) => {}
                 Ok(true) => break (Ended::Complete, "end of stream"),
                 Err(()) => break (Ended::Cut, "bad framing"),
             }
+            // A source that never pauses must not outrun the order to stop.
+            if let Some(stopped) = self.intake.claim().is_stopped() {
+                break (Ended::Cut, stopped.as_str());
+            }
             buffer.reserve(READ);
-            let patience = if self.intake.claim().has_data() || warned {
-                self.silence
-            } else {
-                icecast::source::FIRST_AUDIO_PATIENCE
-            };
-            let read = tokio::select! {
-                // The order to stop comes first: a source that never pauses must not outrun it.
+            tokio::select! {
                 biased;
-                stopped = self.intake.claim().stopped() => break (Ended::Cut, stopped.as_str()),
-                read = timeout(patience, stream.read_buf(&mut buffer)) => read,
-            };
-            match read {
-                Ok(Ok(0)) => break (Ended::Cut, "closed by source"),
-                Ok(Ok(_)) => {}
-                Ok(Err(error)) => break (Ended::Cut, reason_of(&error)),
-                Err(_) if !warned && !self.intake.claim().has_data() => {
-                    warned = true;
-                    self.warn(framed);
+                read = stream.read_buf(&mut buffer) => match read {
+                    Ok(0) => break (Ended::Cut, "closed by source"),
+                    Ok(_) => heard = Instant::now(),
+                    Err(error) => break (Ended::Cut, reason_of(&error)),
+                },
+                stopped = &mut stopped => break (Ended::Cut, stopped.as_str()),
+                () = &mut alarm => {
+                    let now = Instant::now();
+                    let expected = self.intake.claim().has_data() || warned;
+                    let patience = if expected { self.silence } else { FIRST_AUDIO_PATIENCE };
+                    if now < heard + patience {
+                        alarm.as_mut().reset((heard + patience).into());
+                    } else if expected {
+                        break (Ended::Cut, "silent");
+                    } else {
+                        warned = true;
+                        self.warn(framed);
+                        heard = now;
+                        alarm.as_mut().reset((now + self.silence).into());
+                    }
                 }
-                Err(_) => break (Ended::Cut, "silent"),
             }
         };
         self.intake.finish(reason, Instant::now());
-        ended
+        (ended, Some(stream))
     }
 
-    /// Passes on what is in the buffer; true at the end of the body.
-    fn take(&mut self, decoder: &mut Decoder, buffer: &mut BytesMut) -> Result<bool, ()> {
-        let now = Instant::now();
+    /// Passes on what is in the buffer, read at `now`; true at the end of the body.
+    fn take(&mut self, decoder: &mut Decoder, buffer: &mut BytesMut, now: Instant) -> Result<bool, ()> {
         loop {
             match decoder.decode(buffer) {
                 Ok(Piece::Data(bytes)) => self.intake.push(&bytes, now),

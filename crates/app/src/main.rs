@@ -22,6 +22,7 @@ mod service_manager;
 mod settings;
 mod shoutcast;
 mod signals;
+mod source_thread;
 mod station;
 mod telemetry;
 

@@ -90,9 +90,14 @@ async fn converse(context: Arc<Context>, mount: MountName, stream: TcpStream, pe
         return;
     };
     // Without any framing the end of the connection is the end of the stream.
-    session
-        .run(&mut stream, Decoder::for_source(Framing::Absent), early, false)
-        .await;
+    let span = session.span();
+    let serve = async move {
+        session
+            .run(stream, Decoder::for_source(Framing::Absent), early, false)
+            .await
+    };
+    // A panic in it has been told where it happened.
+    let _ = context.sources.spawn(&span, mount.as_str(), serve).await;
 }
 
 /// Password, then headers. Nothing when the source was refused or went away.

@@ -56,6 +56,19 @@ impl Stream {
         }
     }
 
+    /// Has the runtime of the caller watch a bare socket, instead of the one that accepted it. Anything else stays
+    /// where it is and works from here too.
+    ///
+    /// # Errors
+    /// When one of the two pollers refuses. The connection is closed.
+    pub fn move_here(self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Plain(socket) => TcpStream::from_std(socket.into_std()?)?.into(),
+            Self::Unix(socket) => UnixStream::from_std(socket.into_std()?)?.into(),
+            other @ Self::Erased(_) => other,
+        })
+    }
+
     /// The bare socket, for its options.
     #[must_use]
     pub fn tcp(&self) -> Option<&TcpStream> {

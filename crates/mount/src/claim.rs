@@ -238,14 +238,23 @@ impl Claim {
         }
     }
 
+    /// Why the claim has to be given up, if it has to.
+    #[must_use]
+    pub fn is_stopped(&self) -> Option<Stopped> {
+        self.stop.reason()
+    }
+
     /// Resolves when the claim has to be given up.
-    pub async fn stopped(&self) -> Stopped {
-        loop {
-            let notified = self.stop.notify.notified();
-            if let Some(reason) = self.stop.reason() {
-                return reason;
+    pub fn stopped(&self) -> impl Future<Output = Stopped> + Send + use<> {
+        let stop = Arc::clone(&self.stop);
+        async move {
+            loop {
+                let notified = stop.notify.notified();
+                if let Some(reason) = stop.reason() {
+                    return reason;
+                }
+                notified.await;
             }
-            notified.await;
         }
     }
 

@@ -14,7 +14,7 @@
 //! let client = outbound::Client::new(outbound::Policy::new(&[]), http::HeaderValue::from_static("TinyIce/1.0"));
 //! let terms = Terms { client, own: icecast::relay::OwnAddresses::default(), instance: "ab12".into() };
 //! let board = Board::default();
-//! let mut pulls = Pulls::new(mounts, board.clone(), terms.clone());
+//! let mut pulls = Pulls::new(mounts, board.clone(), terms.clone(), tokio::runtime::Handle::current());
 //! pulls.apply(&config.relays, terms).await;
 //! for (mount, state) in board.states() {
 //!     assert_eq!(state.reconnects, 0, "{mount}");

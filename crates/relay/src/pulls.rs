@@ -10,7 +10,10 @@ use icecast::relay::OwnAddresses;
 use mount::Mounts;
 use observe::task::{self, TaskHandle};
 use outbound::Client;
-use tokio::sync::{oneshot, watch};
+use tokio::{
+    runtime::Handle,
+    sync::{oneshot, watch},
+};
 
 use crate::{
     Board, Upstream,
@@ -40,6 +43,7 @@ impl Terms {
 #[derive(Debug)]
 pub struct Pulls {
     mounts: Arc<Mounts>,
+    runtime: Handle,
     board: Board,
     terms: watch::Sender<Arc<Terms>>,
     running: BTreeMap<MountName, Running>,
@@ -60,11 +64,12 @@ impl Running {
 }
 
 impl Pulls {
-    /// No relay yet.
+    /// No relay yet. Those to come will run on `runtime`.
     #[must_use]
-    pub fn new(mounts: Arc<Mounts>, board: Board, terms: Terms) -> Self {
+    pub fn new(mounts: Arc<Mounts>, board: Board, terms: Terms, runtime: Handle) -> Self {
         Self {
             mounts,
+            runtime,
             board,
             terms: watch::Sender::new(Arc::new(terms)),
             running: BTreeMap::new(),
@@ -135,7 +140,12 @@ impl Pulls {
                     gauge,
                     self.terms.subscribe(),
                 );
-                let task = task::spawn("relay-pull", record.mount.as_str(), pull.run(ended));
+                let task = task::spawn_on(
+                    &self.runtime,
+                    "relay-pull",
+                    record.mount.as_str(),
+                    pull.run(ended),
+                );
                 Some((end, task))
             }
             Err(bad) => {

@@ -36,6 +36,7 @@ use crate::{
     hot_swap::{self, SwapFailed, Swapping},
     settings, shoutcast,
     signals::Signals,
+    source_thread::SourceThread,
 };
 
 /// All of a shutdown takes at most this long.
@@ -108,6 +109,9 @@ impl Server {
         let auth = Auth::start(Arc::clone(&config)).map_err(system("cannot start password checks"))?;
         let auth = Arc::new(auth);
         let config = Arc::new(ArcSwap::new(config));
+        let hasty = Arc::clone(&config);
+        let sources = SourceThread::start(move || hasty.load().low_latency_mode)
+            .map_err(system("cannot start the thread of sources"))?;
         let store = chronicle::open(&config.load());
         let client = Client::new(Policy::new(&[]), HeaderValue::from_static(calls::AGENT));
         let webhooks = Webhooks::start(
@@ -122,6 +126,7 @@ impl Server {
         let context = Arc::new_cyclic(|weak: &Weak<Context>| Context {
             config: Arc::clone(&config),
             mounts: Arc::clone(&mounts),
+            sources,
             auth: Arc::clone(&auth),
             api: Api::new(Parts {
                 config: Arc::clone(&config),
@@ -309,6 +314,8 @@ impl Server {
         };
         // A panic in any of them has been reported where it happened.
         let _ = tokio::join!(delivery, closed, calls);
+        let context = Arc::clone(&self.context);
+        let _ = tokio::task::spawn_blocking(move || context.sources.finish()).await;
         let parts = self.context.api.parts();
         parts
             .webhooks

@@ -108,7 +108,12 @@ impl World {
             own: OwnAddresses::default(),
             instance: "this".into(),
         };
-        let pulls = Pulls::new(Arc::clone(&mounts), board.clone(), terms.clone());
+        let pulls = Pulls::new(
+            Arc::clone(&mounts),
+            board.clone(),
+            terms.clone(),
+            tokio::runtime::Handle::current(),
+        );
         Self {
             mounts,
             board,
