@@ -2,18 +2,19 @@
 //!
 //! A `send` costs about 7 µs whatever its size, so the cost of delivery is the number of sends. With few
 //! listeners every frame goes out at once; as they grow, flushes come further apart, so that a thread spends
-//! about a twentieth of its core on them, up to a quarter of a second between two.
+//! about a thirtieth of its core on them, up to three tenths of a second between two. A flush of thousands takes
+//! a while itself, and what comes meanwhile waits for the next: with the flush, half a second is not passed.
 
 use std::time::Duration;
 
 /// Below this many listeners a thread does not wait at all.
 const AT_ONCE: usize = 16;
 
-/// Flush interval per listener of the thread: twenty times what one send costs.
-const PER_LISTENER: Duration = Duration::from_micros(140);
+/// Flush interval per listener of the thread: thirty times what one send costs.
+const PER_LISTENER: Duration = Duration::from_micros(200);
 
 /// The longest that a frame waits for company.
-pub(crate) const LONGEST: Duration = Duration::from_millis(250);
+pub(crate) const LONGEST: Duration = Duration::from_millis(300);
 
 /// The pause between two flushes of a thread with this many listeners.
 pub(crate) fn interval(listeners: usize) -> Duration {
@@ -34,10 +35,10 @@ mod tests {
         for (listeners, millis) in [
             (0, 0),
             (15, 0),
-            (50, 7),
-            (1_000, 140),
-            (1_786, 250),
-            (usize::MAX, 250),
+            (50, 10),
+            (1_000, 200),
+            (1_500, 300),
+            (usize::MAX, 300),
         ] {
             assert_eq!(interval(listeners).as_millis(), millis, "{listeners}");
         }
