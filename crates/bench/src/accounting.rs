@@ -39,12 +39,19 @@ impl CpuTime {
         Ok(CpuTime { threads, whole })
     }
 
+    /// What each thread used since an earlier reading, most first.
+    pub(crate) fn by_thread(&self, earlier: &CpuTime) -> Vec<Duration> {
+        let used = |(thread, time): (&u32, &Duration)| {
+            time.saturating_sub(earlier.threads.get(thread).copied().unwrap_or_default())
+        };
+        let mut threads: Vec<Duration> = self.threads.iter().map(used).collect();
+        threads.sort_unstable_by(|one, other| other.cmp(one));
+        threads
+    }
+
     /// The time used since an earlier reading.
     pub(crate) fn since(&self, earlier: &CpuTime) -> Duration {
-        let threads = self.threads.iter().map(|(thread, time)| {
-            time.saturating_sub(earlier.threads.get(thread).copied().unwrap_or_default())
-        });
-        let threads = threads.sum::<Duration>();
+        let threads = self.by_thread(earlier).iter().sum::<Duration>();
         let whole = self.whole.saturating_sub(earlier.whole);
         // The threads' figures are exact but lose what ended threads used; the whole keeps that, in coarse ticks.
         // Both roundings of the whole (user and system, at both ends) come to four ticks at most.

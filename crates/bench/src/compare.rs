@@ -12,9 +12,10 @@ use serde_json::json;
 
 use crate::args::Args;
 use crate::contender::Contender;
+use crate::goals;
 use crate::launch::raise_descriptor_limit;
 use crate::round::{Round, measure};
-use crate::scenario::Scenario;
+use crate::scenario::{Disturbance, Scenario};
 use crate::table::{Entry, render};
 use crate::{Outcome, say};
 
@@ -41,17 +42,26 @@ pub(crate) fn run(args: &mut Args) -> Outcome<()> {
     args.finish()?;
     raise_descriptor_limit();
     say(&machine())?;
+    note(&format!(
+        "about {:.0} minutes; `--scenario 1000` is a quick look",
+        settings.estimate().as_secs_f64() / 60.0
+    ));
+    let mut results = Vec::new();
     for scenario in settings.scenarios.clone() {
         let entries = compare(&mut settings, &scenario)?;
-        let (rounds, seconds) = (settings.rounds, settings.window.as_secs_f64());
+        let (rounds, seconds) = (
+            settings.rounds_of(&scenario),
+            settings.window_of(&scenario).as_secs_f64(),
+        );
         let about = scenario.describe();
         say(&format!(
-            "\n### {}\n\n{about}; {rounds} rounds of {seconds} s.\n\n",
+            "\n### {}\n\n{about}; rounds: {rounds} of {seconds} s.\n\n",
             scenario.name
         ))?;
         say(&render(&entries))?;
+        results.push(entries);
     }
-    Ok(())
+    say(&goals::render(&results))
 }
 
 /// The programs named by `--tinyice`, or the release build when there is one.
@@ -83,7 +93,7 @@ pub(crate) fn find_icecast(args: &mut Args) -> Outcome<Option<Contender>> {
 fn read_settings(args: &mut Args) -> Outcome<Settings> {
     let mut names: Vec<String> = args.list("scenario")?;
     if names.is_empty() {
-        names.push("1000".into());
+        names.push("goals".into());
     }
     let mut scenarios = Scenario::select(&names)?;
     let (listeners, rate) = (args.find("listeners")?, args.find("rate")?);
@@ -128,37 +138,76 @@ fn read_settings(args: &mut Args) -> Outcome<Settings> {
     })
 }
 
+impl Settings {
+    fn window_of(&self, scenario: &Scenario) -> Duration {
+        self.window.max(scenario.least_window())
+    }
+
+    fn rounds_of(&self, scenario: &Scenario) -> usize {
+        if scenario.is_long() { 1 } else { self.rounds }
+    }
+
+    /// How long all of it will take, roughly; servers that leave listeners waiting take longer.
+    fn estimate(&self) -> Duration {
+        let one = |scenario: &Scenario| {
+            let joining = Duration::from_secs_f64(scenario.listeners as f64 / scenario.rate);
+            self.window_of(scenario) + joining + Duration::from_secs(4)
+        };
+        let all = |scenario: &Scenario| {
+            let floors = if scenario.is_long() || self.floors.is_none() {
+                0
+            } else {
+                2
+            };
+            let each = self.contenders.len() + usize::from(scenario.beside().is_some()) + floors;
+            one(scenario).mul_f64((each * self.rounds_of(scenario)) as f64)
+        };
+        self.scenarios.iter().map(all).sum()
+    }
+}
+
 fn compare(settings: &mut Settings, scenario: &Scenario) -> Outcome<Vec<Entry>> {
-    let mut entries: Vec<Entry> = settings.contenders.iter().cloned().map(Entry::new).collect();
-    if let Some(asked) = &settings.floors {
+    let (rounds, window) = (settings.rounds_of(scenario), settings.window_of(scenario));
+    let mut entries = Vec::new();
+    for contender in &settings.contenders {
+        entries.push(Entry::new(contender.clone(), scenario.clone()));
+        // What one load costs beyond another is asked of our own server only.
+        if let (Contender::TinyIce { .. }, Some((beside, other))) = (contender, scenario.beside()) {
+            let mut entry = Entry::new(contender.clone(), other);
+            entry.beside = Some(beside);
+            entries.push(entry);
+        }
+    }
+    if let Some(asked) = settings.floors.as_ref().filter(|_| !scenario.is_long()) {
         let mut flushes = asked.clone();
-        // While listeners join, their bursts hide how often the server delivers.
+        // While listeners join, their bursts hide how often the server delivers; and a trial is undisturbed.
         let steady = Scenario {
             joining: false,
+            disturbance: Disturbance::None,
             ..scenario.clone()
         };
-        for entry in &mut entries {
+        for entry in entries.iter_mut().filter(|entry| entry.beside.is_none()) {
             match measure(&entry.contender, &steady, TRIAL) {
                 Ok(round) => {
                     entry.delivers_every = Some(round.report.flush_ms());
                     add_flush(&mut flushes, round.report.flush_ms());
                 }
-                Err(error) => note(&format!("{} trial: {error}", entry.contender.label())),
+                Err(error) => note(&format!("{} trial: {error}", entry.label())),
             }
         }
         flushes.sort_unstable();
         entries.extend(
             flushes
                 .iter()
-                .map(|&flush_ms| Entry::new(Contender::Floor { flush_ms })),
+                .map(|&flush_ms| Entry::new(Contender::Floor { flush_ms }, scenario.clone())),
         );
     }
     let count = entries.len();
-    for number in 0..settings.rounds {
+    for number in 0..rounds {
         for turn in 0..count {
             let entry = &mut entries[(turn + number) % count];
-            let label = entry.contender.label();
-            match measure(&entry.contender, scenario, settings.window) {
+            let label = entry.label();
+            match measure(&entry.contender, &entry.scenario, window) {
                 Ok(round) => {
                     let (cpu, on) = (round.cpu_per_listener_second(), round.report.on);
                     note(&format!(

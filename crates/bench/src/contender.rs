@@ -4,6 +4,7 @@
 //! keeps its files in a directory of its own, and ends with the value that stands for it.
 
 use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -63,6 +64,15 @@ pub(crate) struct Server {
     pub(crate) internal: SocketAddr,
     child: Child,
     folder: Folder,
+    reloading: Option<Reloading>,
+}
+
+/// How a server is made to read its configuration again.
+struct Reloading {
+    file: &'static str,
+    /// Another text of the file each time, with a change that concerns nobody who listens.
+    text: Box<dyn Fn(u32) -> String>,
+    times: u32,
 }
 
 impl Contender {
@@ -86,7 +96,8 @@ impl Contender {
         let (port, internal) = (free_port()?, free_port()?);
         let mut user = AS_CALLER;
         let mut words: Vec<String> = Vec::new();
-        match self {
+        let (mounts, data_dir) = (demand.clone(), folder.path.clone());
+        let reloading = match self {
             Contender::TinyIce { program, .. } => {
                 let file = folder.write(
                     "tinyice.json",
@@ -98,6 +109,16 @@ impl Contender {
                 words.push(program.display().to_string());
                 words.extend(["-config".into(), file, "-port".into(), port.to_string()]);
                 words.extend(["-host", "127.0.0.1", "-log-level", "warn"].map(str::to_owned));
+                let text = move |time: u32| {
+                    let mut demand = mounts.clone();
+                    demand.mounts.push(format!("/added-{time}"));
+                    tinyice_config(&demand, port, internal, &data_dir)
+                };
+                Some(Reloading {
+                    file: "tinyice.json",
+                    text: Box::new(text),
+                    times: 0,
+                })
             }
             Contender::Icecast { program } => {
                 let file = folder.write("icecast.xml", &icecast_config(demand, port, &folder.path))?;
@@ -105,12 +126,23 @@ impl Contender {
                 user = AS_NOBODY;
                 folder.give_away()?;
                 words.extend([program.display().to_string(), "-c".into(), file]);
+                let text = move |time: u32| {
+                    let mut demand = mounts.clone();
+                    demand.listeners += time as usize;
+                    icecast_config(&demand, port, &data_dir)
+                };
+                Some(Reloading {
+                    file: "icecast.xml",
+                    text: Box::new(text),
+                    times: 0,
+                })
             }
             Contender::Floor { flush_ms } => {
                 words.extend([SELF, "floor"].map(str::to_owned));
                 words.extend([format!("--port={port}"), format!("--flush={flush_ms}")]);
+                None
             }
-        }
+        };
         let log = File::create(folder.path.join("output.log"))?;
         let child = Command::new(SELF)
             .args(["launch", user])
@@ -126,6 +158,7 @@ impl Contender {
             internal: SocketAddr::from((Ipv4Addr::LOCALHOST, internal)),
             child,
             folder,
+            reloading,
         };
         server.wait_until_open()?;
         Ok(server)
@@ -136,6 +169,25 @@ impl Server {
     /// The process to account for.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Changes something that concerns no listener and has the configuration read again. The floor has none.
+    pub(crate) fn reload(&mut self) -> Outcome<()> {
+        let Some(reloading) = &mut self.reloading else {
+            return Ok(());
+        };
+        reloading.times += 1;
+        self.folder
+            .write(reloading.file, &(reloading.text)(reloading.times))?;
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP)?;
+        Ok(())
+    }
+
+    /// What the server says of itself, if it says anything.
+    pub(crate) fn metrics(&self) -> Option<String> {
+        let answer = scrape(self.internal, "").ok()?;
+        Some(String::from_utf8_lossy(&answer).into_owned())
     }
 
     /// An error with the end of what the server has said.
@@ -208,6 +260,22 @@ impl Drop for Folder {
         // What cannot be removed is a few small files in the directory for temporary ones.
         let _ = fs::remove_dir_all(&self.path);
     }
+}
+
+/// One scrape of an internal port, with further lines for the request's head.
+pub(crate) fn scrape(internal: SocketAddr, header: &str) -> std::io::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect(internal)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    write!(
+        stream,
+        "GET /metrics HTTP/1.1\r\nHost: {internal}\r\nConnection: close\r\n{header}\r\n"
+    )?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    if !answer.starts_with(b"HTTP/1.1 200") {
+        return Err(std::io::Error::other("the server refuses to be scraped"));
+    }
+    Ok(answer)
 }
 
 fn free_port() -> Outcome<u16> {

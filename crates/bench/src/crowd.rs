@@ -2,6 +2,7 @@
 //! Contract: opening never delays reading by more than a few milliseconds, so a joining crowd does not spoil the
 //! delays measured by those already there.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -59,6 +60,10 @@ pub(crate) struct Crowd {
     events: Events,
     waker: Arc<Waker>,
     seats: Vec<Option<Listener>>,
+    /// Seats whose listeners have hung up and are to come back at once.
+    returning: VecDeque<usize>,
+    /// How often listeners were sent home, so that it is not always the same ones.
+    sendings: usize,
     started: Option<Stamp>,
     next_slow_tick: Stamp,
     /// Opened, but neither on nor over.
@@ -100,6 +105,8 @@ impl Crowd {
         };
         Ok(Crowd {
             seats: Vec::with_capacity(plan.listeners),
+            returning: VecDeque::new(),
+            sendings: 0,
             plan,
             poll,
             events: Events::with_capacity(4096),
@@ -128,7 +135,7 @@ impl Crowd {
 
     /// Whether every listener is on or over.
     pub(crate) fn settled(&self) -> bool {
-        self.seats.len() == self.plan.listeners && self.undecided == 0
+        self.seats.len() == self.plan.listeners && self.returning.is_empty() && self.undecided == 0
     }
 
     /// Begins the window: counters of bytes, delays, silence and connected time start anew.
@@ -146,8 +153,34 @@ impl Crowd {
             .for_each(|listener| listener.open_window(now));
     }
 
-    /// What was seen up to now. The crowd goes on.
-    pub(crate) fn report(&mut self) -> Report {
+    /// Has a share of the ordinary listeners hang up and come back as fast as they can.
+    pub(crate) fn send_home(&mut self, share: f64) {
+        let now = Stamp::now();
+        self.sendings += 1;
+        for seat in 0..self.seats.len() {
+            let Some(listener) = &mut self.seats[seat] else {
+                continue;
+            };
+            let drawn = spread(self.plan.first + seat + self.sendings * 7919, 0.569_840_291) < share;
+            if listener.pace != Pace::Ordinary || !drawn {
+                continue;
+            }
+            if listener.first_audio.is_some() {
+                self.all.change(-1, now);
+                self.ordinary.change(-1, now);
+            } else {
+                self.undecided -= 1;
+            }
+            listener.settle(&mut self.sample);
+            self.report.bytes += listener.bytes;
+            self.report.reads += listener.reads;
+            self.seats[seat] = None;
+            self.returning.push_back(seat);
+        }
+    }
+
+    /// What was seen up to now; the sources paused for `silence` in the window. The crowd goes on.
+    pub(crate) fn report(&mut self, silence: Duration) -> Report {
         let now = Stamp::now();
         self.all.change(0, now);
         self.ordinary.change(0, now);
@@ -157,7 +190,8 @@ impl Crowd {
         let mut report = self.report.clone();
         report.wanted = self.plan.listeners as u64;
         report.on = self.all.count;
-        report.waiting = (self.undecided + self.plan.listeners - self.seats.len()) as u64;
+        let to_come = self.plan.listeners - self.seats.len() + self.returning.len();
+        report.waiting = (self.undecided + to_come) as u64;
         report.listened = self.all.sum;
         report.listened_ordinary = self.ordinary.sum;
         report.delay = self.sample.delay.clone();
@@ -170,7 +204,8 @@ impl Crowd {
             .filter(|listener| listener.pace == Pace::Ordinary)
         {
             let Some(first_audio) = listener.first_audio else {
-                report.first_byte.add(nanos(now.since(listener.opened)));
+                let waits = nanos(now.since(listener.opened));
+                report.waits_mut(listener.returned).add(waits);
                 continue;
             };
             report.bytes += listener.bytes;
@@ -178,7 +213,7 @@ impl Crowd {
             report.silence.add(listener.longest_silence(now));
             let heard = now.since(first_audio.max(self.window)).as_secs_f64();
             // The last half second may still be on its way in any server that collects before it sends.
-            let due = self.plan.bitrate.bytes_per_second() * (heard - 0.5) * 0.9;
+            let due = self.plan.bitrate.bytes_per_second() * (heard - silence.as_secs_f64() - 0.5) * 0.9;
             report.starved += u64::from((listener.bytes as f64) < due);
         }
         report
@@ -213,7 +248,16 @@ impl Crowd {
         let due = ((elapsed * self.plan.rate) as usize + 1).min(self.plan.listeners);
         let upto = due.min(self.seats.len() + OPEN_AT_ONCE);
         while self.seats.len() < upto {
-            self.open(self.seats.len());
+            self.open(self.seats.len(), false);
+        }
+        for seat in (0..OPEN_AT_ONCE)
+            .map_while(|_| self.returning.pop_front())
+            .collect::<Vec<_>>()
+        {
+            self.open(seat, true);
+        }
+        if !self.returning.is_empty() {
+            return Some(Duration::ZERO);
         }
         if self.seats.len() == self.plan.listeners {
             return None;
@@ -222,7 +266,7 @@ impl Crowd {
         Some(Duration::from_secs_f64(next.max(0.0)))
     }
 
-    fn open(&mut self, seat: usize) {
+    fn open(&mut self, seat: usize, returned: bool) {
         let number = self.plan.first + seat;
         let pace = self.pace(number);
         let now = Stamp::now();
@@ -233,22 +277,25 @@ impl Crowd {
                 .register(&mut stream, Token(seat), interest)?;
             Ok(stream)
         });
-        match opened {
+        let listener = match opened {
             Ok(stream) => {
                 let probe = self.is_sampled(number, pace).then_some(self.plan.bitrate);
                 let request = self.request(number);
-                self.seats
-                    .push(Some(Listener::new(stream, request, pace, probe, now)));
                 self.undecided += 1;
+                Some(Listener::new(stream, request, pace, probe, now).returned(returned))
             }
             Err(error) => {
-                self.seats.push(None);
                 *self
                     .report
                     .refused
                     .entry(format!("cannot open: {error}"))
                     .or_default() += 1;
+                None
             }
+        };
+        match self.seats.get_mut(seat) {
+            Some(empty) => *empty = listener,
+            None => self.seats.push(listener),
         }
     }
 
@@ -321,9 +368,8 @@ impl Crowd {
             self.all.change(1, first_audio);
             if ordinary {
                 self.ordinary.change(1, first_audio);
-                self.report
-                    .first_byte
-                    .add(nanos(first_audio.since(listener.opened)));
+                let waited = nanos(first_audio.since(listener.opened));
+                self.report.waits_mut(listener.returned).add(waited);
             }
         }
         let Err(end) = result else { return };
@@ -461,7 +507,7 @@ mod tests {
         while !crowd.settled() {
             crowd.step(Duration::from_millis(50)).unwrap();
         }
-        let report = crowd.report();
+        let report = crowd.report(Duration::ZERO);
         assert_eq!(
             (report.wanted, report.on, report.refused_total(), report.waiting),
             (4, 2, 2, 0)

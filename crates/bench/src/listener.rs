@@ -49,6 +49,8 @@ pub(crate) struct Listener {
     pub(crate) pace: Pace,
     pub(crate) opened: Stamp,
     pub(crate) first_audio: Option<Stamp>,
+    /// Whether its place had been somebody's who hung up and came back.
+    pub(crate) returned: bool,
     /// Bytes and readings since the window was opened.
     pub(crate) bytes: u64,
     pub(crate) reads: u64,
@@ -92,6 +94,7 @@ impl Listener {
             pace,
             opened: now,
             first_audio: None,
+            returned: false,
             bytes: 0,
             reads: 0,
             stage: Stage::Connecting { request },
@@ -101,6 +104,11 @@ impl Listener {
             credit: 4096,
             probe,
         }
+    }
+
+    /// The same listener, come back or here for the first time.
+    pub(crate) fn returned(self, returned: bool) -> Listener {
+        Listener { returned, ..self }
     }
 
     /// Handles readiness. `closing` says that the peer has ended its side.

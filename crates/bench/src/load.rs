@@ -25,8 +25,10 @@ pub(crate) mod order {
     pub(crate) const SETTLED: &str = "settled";
     /// Begin the window; answered by the same word.
     pub(crate) const WINDOW: &str = "window";
-    /// Answered by a report in JSON.
+    /// With the seconds for which the sources paused; answered by a report in JSON.
     pub(crate) const REPORT: &str = "report";
+    /// With a share: so many hang up and come back; answered by `SETTLED` when they are back.
+    pub(crate) const RETURN: &str = "return";
 }
 
 /// How long a step waits when nothing happens; orders wake it earlier.
@@ -127,8 +129,12 @@ fn follow(mut crowd: Crowd) -> Outcome<()> {
                     cpu = CpuTime::of(std::process::id())?;
                     say_line(order::WINDOW)?;
                 }
-                Ok(line) if line == order::REPORT => {
-                    let mut report = crowd.report();
+                Ok(line) if line.starts_with(order::RETURN) => {
+                    crowd.send_home(number_in(&line)?);
+                    starting = true;
+                }
+                Ok(line) if line.starts_with(order::REPORT) => {
+                    let mut report = crowd.report(Duration::from_secs_f64(number_in(&line)?));
                     report.own_cpu = nanos(CpuTime::of(std::process::id())?.since(&cpu));
                     say_line(&serde_json::to_string(&report)?)?;
                 }
@@ -138,6 +144,12 @@ fn follow(mut crowd: Crowd) -> Outcome<()> {
             }
         }
     }
+}
+
+/// The number behind the word of an order.
+fn number_in(order: &str) -> Outcome<f64> {
+    let number = order.split_once(' ').map(|(_, number)| number.parse());
+    Ok(number.ok_or_else(|| format!("load: {order:?} lacks its number"))??)
 }
 
 fn hear_orders(crowd: &Crowd) -> Receiver<String> {
@@ -175,7 +187,7 @@ fn lead(mut crowd: Crowd, window: Duration, server: Option<u32>) -> Outcome<()> 
         (Some(pid), Some(before)) => Some(CpuTime::of(pid)?.since(&before)),
         _ => None,
     };
-    say(&describe(&crowd.report(), cpu))
+    say(&describe(&crowd.report(Duration::ZERO), cpu))
 }
 
 fn describe(report: &Report, cpu: Option<Duration>) -> String {

@@ -12,6 +12,7 @@ mod contender;
 mod crowd;
 mod floor;
 mod frames;
+mod goals;
 mod histogram;
 mod icy;
 mod launch;
@@ -40,7 +41,8 @@ const USAGE: &str = "\
 usage: bench COMMAND [--flag VALUE | --flag=VALUE | --switch]...
 
   compare   start each contender in turn under the same load and print one table
-            --scenario 100|1000|8000|19000|mounts|joins|icy|slow|64k|320k|all (comma list; default 1000)
+            --scenario 100|1000|8000|19000|mounts|joins|slow|icy|64k|320k|return|blink|reload|everything
+                       (comma list; `goals`, the default, is the first seven, `all` is all)
             --rounds 5  --seconds 4  --listeners N  --rate JOINS_PER_SECOND
             --contenders tinyice,icecast,floor  --tinyice [LABEL=]PATH[,[LABEL=]PATH...]
             --icecast PATH  --flush MS[,MS...] (extra floors)  --json FILE (every round)

@@ -59,7 +59,7 @@ fn measure(contender: &Contender, listeners: usize, listening: Duration) -> Outc
     stand.wait_settled();
     thread::sleep(listening);
     let full = Memory::of(pid)?;
-    let on = stand.report()?.on;
+    let on = stand.report(Duration::ZERO)?.on;
     say(&row(on, full, Some(rest)))
 }
 

@@ -36,6 +36,8 @@ pub(crate) struct Report {
     pub(crate) reads: u64,
     /// Connect to first audio byte; who still waits is in it with the time waited so far.
     pub(crate) first_byte: Histogram,
+    /// The same for those who had hung up and came back.
+    pub(crate) back: Histogram,
     /// Source write to listener read, by frame, of the sampled listeners.
     pub(crate) delay: Histogram,
     /// The longest silence of each ordinary listener in the window.
@@ -65,12 +67,22 @@ impl Report {
         self.bytes += other.bytes;
         self.reads += other.reads;
         self.first_byte.absorb(&other.first_byte);
+        self.back.absorb(&other.back);
         self.delay.absorb(&other.delay);
         self.silence.absorb(&other.silence);
         self.findings.absorb(&other.findings);
         self.blocks.titles += other.blocks.titles;
         self.blocks.wrong += other.blocks.wrong;
         self.own_cpu += other.own_cpu;
+    }
+
+    /// Where the time to the first byte is added up.
+    pub(crate) fn waits_mut(&mut self, returned: bool) -> &mut Histogram {
+        if returned {
+            &mut self.back
+        } else {
+            &mut self.first_byte
+        }
     }
 
     /// All connections that ended before the first audio.

@@ -107,7 +107,7 @@ fn look(stand: &mut Stand, window: Duration, attack: Option<(u64, u64)>) -> Outc
     thread::sleep(window);
     let cpu = CpuTime::of(pid)?.since(&cpu).as_secs_f64() / Stamp::now().since(opened).as_secs_f64();
     let attempts = made.load(Ordering::Relaxed) - before;
-    let report = stand.report()?;
+    let report = stand.report(Duration::ZERO)?;
     stop.store(true, Ordering::Relaxed);
     for hand in hands {
         let _ = hand.join();

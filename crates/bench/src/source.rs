@@ -3,9 +3,10 @@
 //! up in the delays of the frames that waited.
 
 use std::io::{BufRead, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::Duration;
 
@@ -22,6 +23,9 @@ use crate::{Outcome, say};
 
 /// The line that says that every source was accepted.
 pub(crate) const READY: &str = "ready";
+
+/// With seconds: all sources hang up and come back after that time, going on where they were.
+pub(crate) const BLINK: &str = "blink";
 
 /// How long a server may take for an answer or for a write.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -72,16 +76,17 @@ pub(crate) fn run(args: &mut Args) -> Outcome<()> {
     }
     say(&format!("{READY}\n"))?;
     let ended = Arc::new(AtomicBool::new(false));
+    let (order, orders) = mpsc::channel();
     if let Some(seconds) = plan.titles {
         change_titles(&plan, Duration::from_secs_f64(seconds), Arc::clone(&ended));
     }
     if plan.seconds.is_none() {
-        watch_input(Arc::clone(&ended));
+        watch_input(Arc::clone(&ended), order);
     }
     let until = plan
         .seconds
         .map(|seconds| start.after(Duration::from_secs_f64(seconds)));
-    stream(&plan, &mut sources, until, &ended)
+    stream(&plan, &mut sources, until, &ended, &orders)
 }
 
 fn read_plan(args: &mut Args) -> Outcome<Plan> {
@@ -151,7 +156,13 @@ fn prefill(plan: &Plan, source: &mut Source) -> Outcome<()> {
     Ok(())
 }
 
-fn stream(plan: &Plan, sources: &mut [Source], until: Option<Stamp>, ended: &AtomicBool) -> Outcome<()> {
+fn stream(
+    plan: &Plan,
+    sources: &mut [Source],
+    until: Option<Stamp>,
+    ended: &AtomicBool,
+    orders: &Receiver<Duration>,
+) -> Outcome<()> {
     let mut frame = Vec::new();
     loop {
         let mut next_due = Stamp::now().after(Duration::from_millis(100));
@@ -176,16 +187,38 @@ fn stream(plan: &Plan, sources: &mut [Source], until: Option<Stamp>, ended: &Ato
         if ended.load(Ordering::Relaxed) || until.is_some_and(|until| now >= until) {
             return Ok(());
         }
+        if let Ok(silence) = orders.try_recv() {
+            blink(plan, sources, silence)?;
+            continue;
+        }
         thread::sleep(next_due.since(now));
     }
 }
 
-fn watch_input(ended: Arc<AtomicBool>) {
+/// Hangs up, waits and comes back; the stream goes on with the frame that was next.
+fn blink(plan: &Plan, sources: &mut [Source], silence: Duration) -> Outcome<()> {
+    let began = Stamp::now();
+    for source in sources.iter() {
+        source.stream.shutdown(Shutdown::Both)?;
+    }
+    thread::sleep(silence);
+    for (index, source) in sources.iter_mut().enumerate() {
+        let name = plan.mounts.name(index);
+        source.stream =
+            connect(plan, &name).map_err(|error| format!("source of {name} came back: {error}"))?;
+        source.epoch = source.epoch.after(Stamp::now().since(began));
+    }
+    Ok(())
+}
+
+fn watch_input(ended: Arc<AtomicBool>, order: Sender<Duration>) {
     // This thread ends with the input, and the process soon after it.
     thread::spawn(move || {
         for line in std::io::stdin().lock().lines() {
-            if line.is_err() {
-                break;
+            let Ok(line) = line else { break };
+            // Only this program gives orders, and the reader outlives the sources.
+            if let Some(Ok(seconds)) = line.strip_prefix(BLINK).map(|seconds| seconds.trim().parse()) {
+                let _ = order.send(Duration::from_secs_f64(seconds));
             }
         }
         ended.store(true, Ordering::Relaxed);

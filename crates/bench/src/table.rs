@@ -5,11 +5,16 @@ use crate::contender::Contender;
 use crate::histogram::Histogram;
 use crate::report::{Report, millis};
 use crate::round::Round;
+use crate::scenario::Scenario;
 
 /// All rounds of one contender in one scenario.
 pub(crate) struct Entry {
     /// Who.
     pub(crate) contender: Contender,
+    /// Under which load.
+    pub(crate) scenario: Scenario,
+    /// What is different about that load from the one in the head of the table.
+    pub(crate) beside: Option<&'static str>,
     /// Rounds that gave a result.
     pub(crate) rounds: Vec<Round>,
     /// Why the other rounds did not.
@@ -20,12 +25,23 @@ pub(crate) struct Entry {
 
 impl Entry {
     /// A contender without rounds so far.
-    pub(crate) fn new(contender: Contender) -> Entry {
+    pub(crate) fn new(contender: Contender, scenario: Scenario) -> Entry {
         Entry {
             contender,
+            scenario,
+            beside: None,
             rounds: Vec::new(),
             failures: Vec::new(),
             delivers_every: None,
+        }
+    }
+
+    /// The name in tables.
+    pub(crate) fn label(&self) -> String {
+        let label = self.contender.label();
+        match self.beside {
+            Some(beside) => format!("{label}, {beside}"),
+            None => label,
         }
     }
 
@@ -41,15 +57,46 @@ impl Entry {
         }
     }
 
-    fn cpu(&self) -> Option<f64> {
+    /// Microseconds of processor time for one listener and second.
+    pub(crate) fn cpu(&self) -> Option<f64> {
         self.median(Round::cpu_per_listener_second)
+    }
+
+    /// The busier one's share of what the two busiest threads used.
+    pub(crate) fn balance(&self) -> Option<f64> {
+        let share = |round: &Round| match round.threads[..] {
+            [first, second, ..] if first > 0 => first as f64 / (first + second) as f64,
+            _ => f64::NAN,
+        };
+        self.median(share).filter(|share| !share.is_nan())
+    }
+
+    /// Anonymous memory early and late in a long window, in bytes.
+    pub(crate) fn memory_course(&self) -> Option<[f64; 2]> {
+        let tenth = |round: &Round, number: usize| {
+            let size = round.memory.len() / 10;
+            let part = round.memory.get(number * size..(number + 1) * size);
+            let part = part.unwrap_or_default();
+            part.iter().sum::<u64>() as f64 / part.len() as f64
+        };
+        let [Some(early), Some(late)] = [1, 9].map(|number| self.median(|round| tenth(round, number))) else {
+            return None;
+        };
+        (!early.is_nan() && !late.is_nan()).then_some([early, late])
+    }
+
+    /// Reads of sources in all rounds, and those that took over 5 ms to get into the ring.
+    pub(crate) fn ingest(&self) -> Option<(u64, u64)> {
+        let counts = self.rounds.iter().filter_map(|round| round.ingest);
+        counts.reduce(|(all, late), (more, later)| (all + more, late + later))
     }
 
     fn flush_ms(&self) -> Option<f64> {
         self.median(|round| round.report.flush_ms())
     }
 
-    fn sum(&self, count: impl Fn(&Report) -> u64) -> u64 {
+    /// A count over all rounds.
+    pub(crate) fn sum(&self, count: impl Fn(&Report) -> u64) -> u64 {
         self.rounds.iter().map(|round| count(&round.report)).sum()
     }
 }
@@ -57,8 +104,8 @@ impl Entry {
 const HEAD: &str = "\
 | contender | CPU µs/listener-s (least–most) | × Icecast | × floor | read every ms | delay ms p50 / p99 | \
 first byte ms p50 / p99 | refused / waiting / dropped / shed / starved | gaps / damaged | \
-memory kB/listener RSS / anon | machine busy | rounds |
-| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
+memory kB/listener RSS / anon | busiest two threads | machine busy | rounds |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
 ";
 
 /// The table of one scenario.
@@ -73,7 +120,7 @@ pub(crate) fn render(entries: &[Entry]) -> String {
     }
     for entry in entries {
         for failure in &entry.failures {
-            text += &format!("\n{}: round failed: {failure}\n", entry.contender.label());
+            text += &format!("\n{}: round failed: {failure}\n", entry.label());
         }
         let mut reasons: Vec<&String> = entry
             .rounds
@@ -84,15 +131,13 @@ pub(crate) fn render(entries: &[Entry]) -> String {
         reasons.dedup();
         for reason in reasons {
             let count = entry.sum(|report| report.refused.get(reason).copied().unwrap_or_default());
-            text += &format!(
-                "\n{}: {count} refused in all rounds: {reason}\n",
-                entry.contender.label()
-            );
+            text += &format!("\n{}: {count} refused in all rounds: {reason}\n", entry.label());
         }
+        text += &asides(entry);
         let titles = entry.sum(|report| report.blocks.titles);
         let wrong = entry.sum(|report| report.blocks.wrong);
         if titles + wrong > 0 {
-            let label = entry.contender.label();
+            let label = entry.label();
             text +=
                 &format!("\n{label}: {titles} titles and {wrong} damaged blocks in the sampled streams\n");
         }
@@ -106,8 +151,34 @@ pub(crate) fn render(entries: &[Entry]) -> String {
     )
 }
 
+/// What only some scenarios and contenders have to tell.
+fn asides(entry: &Entry) -> String {
+    let label = entry.label();
+    let mut text = String::new();
+    if entry.sum(|report| report.back.total()) > 0 {
+        let waits = spans(entry, |report| &report.back, 0.0);
+        text += &format!("\n{label}: back on after {waits} ms (p50 / p99)\n");
+    }
+    if !entry.scenario.silence(entry.scenario.least_window()).is_zero() {
+        let silences = spans(entry, |report| &report.silence, 0.0);
+        text += &format!("\n{label}: longest silence of a listener {silences} ms (p50 / p99)\n");
+    }
+    if let Some([early, late]) = entry.memory_course() {
+        text += &format!(
+            "\n{label}: anonymous memory {:.1} MB in the second tenth of the window, {:.1} MB in the last ({:+.1} %)\n",
+            early / 1e6,
+            late / 1e6,
+            (late / early - 1.0) * 100.0
+        );
+    }
+    if let Some((all, late)) = entry.ingest() {
+        text += &format!("\n{label}: {late} of {all} reads took over 5 ms to get into the ring\n");
+    }
+    text
+}
+
 /// The floor whose flush interval is nearest to that of a contender.
-fn floor_for<'a>(entry: &Entry, entries: &'a [Entry]) -> Option<&'a Entry> {
+pub(crate) fn floor_for<'a>(entry: &Entry, entries: &'a [Entry]) -> Option<&'a Entry> {
     let interval = entry.delivers_every.or_else(|| entry.flush_ms())?;
     let distance = |floor: &&Entry| match floor.contender {
         Contender::Floor { flush_ms } => (flush_ms as f64 / interval).ln().abs(),
@@ -138,7 +209,7 @@ fn row(entry: &Entry, icecast: Option<f64>, floor: Option<&Entry>) -> String {
     let share_waiting =
         entry.sum(|report| report.waiting) as f64 / entry.sum(|report| report.wanted).max(1) as f64;
     let cells = [
-        entry.contender.label(),
+        entry.label(),
         cpu,
         ratio(icecast),
         floor,
@@ -165,6 +236,9 @@ fn row(entry: &Entry, icecast: Option<f64>, floor: Option<&Entry>) -> String {
             (Some(rss), Some(anon)) => format!("{:.2} / {:.2}", rss / 1024.0, anon / 1024.0),
             _ => dash(),
         },
+        entry.balance().map_or_else(dash, |share| {
+            format!("{:.0} : {:.0}", share * 100.0, (1.0 - share) * 100.0)
+        }),
         entry
             .median(|round| round.busy)
             .map_or_else(dash, |busy| format!("{:.0} %", busy * 100.0)),
@@ -199,6 +273,7 @@ mod tests {
     use crate::contender::Contender;
     use crate::report::Report;
     use crate::round::Round;
+    use crate::scenario::Scenario;
 
     fn round(cpu_us: u64, flush_ms: u64) -> Round {
         let mut report = Report {
@@ -216,6 +291,9 @@ mod tests {
             window: 1,
             rss_per_listener: rss,
             anon_per_listener: anon,
+            threads: vec![60, 40],
+            memory: Vec::new(),
+            ingest: None,
             busy: 0.5,
             report,
         }
@@ -225,7 +303,7 @@ mod tests {
         let rounds = cpus.iter().map(|&cpu| round(cpu, flush_ms)).collect();
         Entry {
             rounds,
-            ..Entry::new(contender)
+            ..Entry::new(contender, Scenario::plain())
         }
     }
 
@@ -261,12 +339,33 @@ mod tests {
             rows[4].starts_with("| floor 100 ms | 55.0 (55.0–55.0) | 0.62 | – | 100 |"),
             "{text}"
         );
-        assert!(rows[2].ends_with("| 2.00 / 1.00 | 50 % | 3 of 3 |"), "{text}");
+        assert!(
+            rows[2].ends_with("| 2.00 / 1.00 | 60 : 40 | 50 % | 3 of 3 |"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn what_only_some_have_to_tell_is_told_below() {
+        let mut entry = entry(Contender::Floor { flush_ms: 250 }, &[40], 250);
+        entry.beside = Some("one mount");
+        entry.rounds[0].memory = (1..=20).map(|n| n * 1_000_000).collect();
+        entry.rounds[0].ingest = Some((10, 1));
+        entry.rounds[0].report.back.add(7_000_000);
+        let text = render(&[entry]);
+        for part in [
+            "| floor 250 ms, one mount |",
+            "memory 3.5 MB in the second tenth of the window, 19.5 MB in the last (+457.1 %)",
+            "1 of 10 reads",
+            "back on after 7.",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
     }
 
     #[test]
     fn what_went_wrong_is_printed() {
-        let mut broken = Entry::new(Contender::Floor { flush_ms: 20 });
+        let mut broken = Entry::new(Contender::Floor { flush_ms: 20 }, Scenario::plain());
         broken.failures.push("no port".into());
         let mut refusing = entry(Contender::Icecast { program: "i".into() }, &[1], 100);
         refusing.rounds[0].report.refused.insert("status 403".into(), 3);

@@ -12,6 +12,7 @@ use crate::accounting::CpuTime;
 use crate::args::Args;
 use crate::clock::Stamp;
 use crate::compare::find_tinyice;
+use crate::contender::scrape;
 use crate::launch::raise_descriptor_limit;
 use crate::round::Stand;
 use crate::scenario::Scenario;
@@ -97,26 +98,12 @@ fn scrape_cost(pid: u32, internal: SocketAddr, header: &str, scrapes: u32) -> Ou
     let begun = Stamp::now();
     let mut size = 0;
     for number in 1..=scrapes {
-        size = scrape(internal, header)?;
+        size = scrape(internal, header)?.len();
         let due = pause * number;
         thread::sleep(due.saturating_sub(Stamp::now().since(begun)));
     }
     let used = CpuTime::of(pid)?.since(&before);
     Ok((used.saturating_sub(idle) / scrapes, size))
-}
-
-fn scrape(internal: SocketAddr, header: &str) -> Outcome<usize> {
-    let mut stream = TcpStream::connect(internal)?;
-    write!(
-        stream,
-        "GET /metrics HTTP/1.1\r\nHost: {internal}\r\nConnection: close\r\n{header}\r\n"
-    )?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer)?;
-    if !answer.starts_with(b"HTTP/1.1 200") {
-        return Err("the server refuses to be scraped".into());
-    }
-    Ok(answer.len())
 }
 
 /// Connections that read a feed and forget it.
