@@ -94,7 +94,7 @@ impl Worker {
                 listener.sent += taken as u64;
                 listener.last_write = now;
                 tally.bytes += taken as u64;
-                if taken == batch.len() {
+                if taken == batch.len() && !listener.wire.owes() {
                     listener.jumps = 0;
                     tally.live += 1;
                     Sent::Whole
@@ -138,6 +138,14 @@ impl Worker {
         };
         if listener.blocked_since.is_some() {
             return Sent::Blocked;
+        }
+        match listener.wire.flush() {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                listener.blocked_since = Some(now);
+                return Sent::Blocked;
+            }
+            Err(_) => return Sent::Gone(Leave::Client),
         }
         let feed = &members.feed;
         for _ in 0..WRITES_AT_ONCE {
@@ -191,6 +199,8 @@ impl Worker {
                 if taken > 0 {
                     listener.position.consume(&mut window, taken, &mut self.scratch);
                 }
+            }
+            if taken < due || listener.wire.owes() {
                 listener.blocked_since = Some(now);
                 return Sent::Blocked;
             }

@@ -1,6 +1,8 @@
 //! Delivery to real sockets: late joins, moves between streams, slow readers, limits of memory work.
 #![allow(unsafe_code, reason = "counting allocations takes an allocator of our own")]
 
+mod encrypted;
+
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     cell::Cell,
@@ -154,6 +156,12 @@ impl Stage {
         let client = TcpStream::connect(door.local_addr().expect("bound")).expect("it listens");
         client.set_read_timeout(Some(PATIENCE)).expect("a real timeout");
         let (socket, _) = door.accept().expect("the client connected");
+        let wire = Wire::plain(socket).expect("sockets can be non-blocking");
+        self.admit(station, interleave, wire);
+        client
+    }
+
+    fn admit(&self, station: &Station, interleave: Interleave, wire: Wire) {
         let id = self.next.replace(self.next.get() + 1);
         let presence = Presence::new(
             id,
@@ -162,7 +170,7 @@ impl Stage {
             Instant::now(),
         );
         self.fanout.admit(Admission {
-            wire: Wire::plain(socket).expect("sockets can be non-blocking"),
+            wire,
             head: Bytes::from_static(b"HEAD\n"),
             home: Arc::clone(&self.home),
             feed: Arc::clone(&station.feed),
@@ -171,7 +179,6 @@ impl Stage {
             seat: station.feed.seating.take(false).expect("no limit"),
             server_seat: self.server.take(false).expect("no limit"),
         });
-        client
     }
 
     fn departure(&self) -> Departure {
