@@ -68,6 +68,8 @@ pub struct MountSnapshot {
 pub struct Totals {
     /// Listeners now.
     pub listeners: u64,
+    /// Most listeners at one time since the process began.
+    pub listener_peak: u64,
     /// Listeners ever.
     pub listener_connections: u64,
     /// Sources now.

@@ -74,7 +74,8 @@ struct Stats {
     uptime_seconds: u64,
     /// RFC 3339.
     started_at: String,
-    /// The sum of the most that each mount had at once since its source came.
+    /// The most that listened at one time since the server began. For whoever does not see everything: what it may have
+    /// been at most, the sum of what each of their mounts had since its source came.
     peak_listeners: u64,
     /// Tasks and threads.
     goroutines: u64,
@@ -114,12 +115,13 @@ async fn stats(call: Call, _: NoQuery, (): ()) -> Answer<Json<Stats>> {
     let runtime = (parts.runtime)();
     let uptime = jiff::Timestamp::now().duration_since(parts.began).unsigned_abs();
     let sum = |of: fn(&MountSnapshot) -> u64| mounts.iter().map(of).sum();
-    let (bytes_in, bytes_out, listeners, dropped) = if sees_everything(&call) {
+    let (bytes_in, bytes_out, listeners, peak, dropped) = if sees_everything(&call) {
         let totals = parts.mounts.totals();
         (
             totals.bytes_in,
             totals.bytes_out,
             totals.listeners,
+            totals.listener_peak,
             totals.dropped,
         )
     } else {
@@ -127,6 +129,7 @@ async fn stats(call: Call, _: NoQuery, (): ()) -> Answer<Json<Stats>> {
             sum(|mount| mount.bytes_in),
             sum(|mount| mount.bytes_out),
             sum(|mount| mount.listeners),
+            sum(|mount| mount.listener_peak),
             sum(|mount| mount.dropped),
         )
     };
@@ -139,7 +142,7 @@ async fn stats(call: Call, _: NoQuery, (): ()) -> Answer<Json<Stats>> {
         server_uptime: span(uptime),
         uptime_seconds: uptime.as_secs(),
         started_at: parts.began.to_string(),
-        peak_listeners: sum(|mount| mount.listener_peak),
+        peak_listeners: peak,
         goroutines: runtime.goroutines,
         sys_ram: runtime.sys_ram,
         heap_alloc: runtime.heap_alloc,

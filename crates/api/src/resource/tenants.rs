@@ -81,7 +81,7 @@ async fn usage(call: Call, query: Which, (): ()) -> Answer<Json<Usage>> {
         bytes_in: totals.bytes_in,
         bytes_out: totals.bytes_out,
         current_listeners: totals.listeners,
-        peak_listeners: mounts.iter().map(|mount| mount.listener_peak).sum(),
+        peak_listeners: totals.listener_peak,
         stream_minutes: mounts.iter().map(|mount| mount.uptime.as_secs()).sum::<u64>() / 60,
         stream_count: mounts.len(),
         bandwidth_limit_mb: 0,

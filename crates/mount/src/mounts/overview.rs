@@ -91,6 +91,7 @@ impl Mounts {
         let listed = self.listed.load();
         let mut totals = Totals {
             listeners: self.seating.taken(),
+            listener_peak: self.seating.peak(),
             listener_connections: self.seating.total(),
             source_connections: self.source_connections.load(Ordering::Relaxed),
             relay_connections: self.relay_connections.load(Ordering::Relaxed),

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::database::{publish, set_title, sql};
 use crate::{
     accounts::{PASSWORD, setup},
-    harness::{Client, Folder, Setup, installed, until},
+    harness::{Client, Folder, Listener, Setup, installed, until},
 };
 
 /// A server with songs and samples of two mounts; `/other` is not listed.
@@ -181,6 +181,29 @@ fn listeners_and_bytes_are_told_per_stretch_of_time() {
     );
     assert_eq!(all["all"], all["lifetime"]);
     assert_eq!(root.get("/admin/traffic").json(), all);
+}
+
+#[test]
+fn the_peak_is_of_one_time_and_not_a_sum_of_the_mounts() {
+    let server = setup().start();
+    let root = Client::login(&server, "root", PASSWORD);
+    let _feeders = ["/own", "/other"].map(|mount| publish(&server, mount));
+    for mount in ["/own", "/other"] {
+        server.wait_for_mount(mount);
+        let listener = Listener::open(&server, mount, "");
+        until("a listener", || {
+            (root.get("/api/stats").json()["total_listeners"] == 1).then_some(())
+        });
+        drop(listener);
+        until("nobody listening", || {
+            (root.get("/api/stats").json()["total_listeners"] == 0).then_some(())
+        });
+    }
+    assert_eq!(root.get("/api/stats").json()["peak_listeners"], 1);
+    assert_eq!(root.get("/api/tenants/usage").json()["peak_listeners"], 1);
+    // Who sees one mount only is not told of the others.
+    let dj = Client::login(&server, "dj-own", PASSWORD);
+    assert_eq!(dj.get("/api/stats").json()["peak_listeners"], 1);
 }
 
 /// Entries of the audit trail, newest first.
