@@ -204,22 +204,26 @@ impl Witness for Chronicle {
             Happening::ListenerConnected { user_agent, .. } => {
                 self.count(AgentKind::Listener, user_agent);
             }
-            Happening::FallbackBegun { mount, fallback } => {
+            Happening::FallbackBegun {
+                mount,
+                fallback,
+                listeners,
+            } => {
                 self.begin(mount, State::OnFallback, fallback.to_string());
                 self.webhooks.tell(Notice::FallbackActive {
                     mount: mount.to_string(),
                     fallback: fallback.to_string(),
                     reason: "source gone".to_owned(),
-                    listeners: 0,
+                    listeners,
                 });
             }
-            Happening::FallbackEnded { mount } => {
+            Happening::FallbackEnded { mount, listeners } => {
                 let (lasted, fallback) = self.end(mount, State::OnFallback);
                 self.webhooks.tell(Notice::FallbackEnded {
                     mount: mount.to_string(),
                     fallback,
                     lasted,
-                    listeners: 0,
+                    listeners,
                 });
             }
             Happening::Silent { mount, silence } => {

@@ -46,11 +46,11 @@ observe::event! {
     = Info "listener_disconnected": "Listener disconnected"
 
     /// Listeners go to the fallback.
-    pub(crate) struct FallingBack<'a> { from: &'a str, to: &'a str }
+    pub(crate) struct FallingBack<'a> { from: &'a str, to: &'a str, listeners: u64 }
     = Warn "fallback_begun": "Primary stream down, falling back"
 
     /// Listeners come back.
-    pub(crate) struct Recovering<'a> { mount: &'a str, stable_for: Duration }
+    pub(crate) struct Recovering<'a> { mount: &'a str, stable_for: Duration, listeners: u64 }
     = Info "fallback_ended": "Primary stream stable, recovering from fallback"
 
     /// A fallback exists but plays something that the listeners' decoders cannot follow.

@@ -112,6 +112,16 @@ impl Listeners {
         all
     }
 
+    /// How many there are like that.
+    pub(crate) fn count(&self, is_meant: impl Fn(&Presence) -> bool) -> u64 {
+        let present = self.present.lock();
+        present
+            .by_id
+            .values()
+            .filter(|presence| is_meant(presence))
+            .count() as u64
+    }
+
     pub(crate) fn contains(&self, id: u64) -> Option<Arc<Presence>> {
         self.present.lock().by_id.get(&id).cloned()
     }

@@ -492,12 +492,16 @@ impl Mounts {
                 if now >= settles_at {
                     state.settles_at = None;
                     if std::mem::take(&mut state.fallen) {
+                        let listeners = self.listeners_away_from(&mount);
                         observe::emit(events::Recovering {
                             mount: mount.name.as_str(),
                             stable_for: settings.settle,
+                            listeners,
                         });
-                        self.witnesses
-                            .tell(Happening::FallbackEnded { mount: &mount.name });
+                        self.witnesses.tell(Happening::FallbackEnded {
+                            mount: &mount.name,
+                            listeners,
+                        });
                     }
                     ended = true;
                 } else {
@@ -603,21 +607,26 @@ impl Mounts {
             && !mount.home.routing().feeds.is_empty()
             && !std::mem::replace(&mut state.fallen, true)
         {
-            observe::emit(events::FallingBack {
-                from: mount.name.as_str(),
-                to: first.mount().as_str(),
-            });
-            self.witnesses.tell(Happening::FallbackBegun {
-                mount: &mount.name,
-                fallback: first.mount(),
-            });
             let gone = mount
                 .home
                 .routing()
                 .feeds
                 .first()
                 .map(|feed| feed.compatible.load_full());
-            if gone.is_some_and(|key| !stand_ins.iter().any(|stream| stream.feed().can_follow(&key))) {
+            let is_unfit =
+                gone.is_some_and(|key| !stand_ins.iter().any(|stream| stream.feed().can_follow(&key)));
+            let listeners = if is_unfit { 0 } else { self.listeners_at(mount) };
+            observe::emit(events::FallingBack {
+                from: mount.name.as_str(),
+                to: first.mount().as_str(),
+                listeners,
+            });
+            self.witnesses.tell(Happening::FallbackBegun {
+                mount: &mount.name,
+                fallback: first.mount(),
+                listeners,
+            });
+            if is_unfit {
                 observe::emit(events::FallbackUnfit {
                     mount: mount.name.as_str(),
                     fallback: first.mount().as_str(),
@@ -641,6 +650,20 @@ impl Mounts {
             stay,
             otherwise,
         }
+    }
+
+    /// Listeners of a mount that hear it: those whom a fallback would take over.
+    fn listeners_at(&self, mount: &Mount) -> u64 {
+        let name = mount.name.as_str();
+        self.listeners
+            .count(|presence| presence.mount().as_str() == name && presence.fed_by().as_str() == name)
+    }
+
+    /// Listeners of a mount that hear another one.
+    fn listeners_away_from(&self, mount: &Mount) -> u64 {
+        let name = mount.name.as_str();
+        self.listeners
+            .count(|presence| presence.mount().as_str() == name && presence.fed_by().as_str() != name)
     }
 
     /// The stream of a mount that is on air and may be listened to.

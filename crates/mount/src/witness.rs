@@ -37,13 +37,14 @@ pub enum Happening<'a> {
         mount: &'a MountName,
         user_agent: &'a str,
     },
-    /// Listeners hear another mount instead.
+    /// So many listeners hear another mount instead.
     FallbackBegun {
         mount: &'a MountName,
         fallback: &'a MountName,
+        listeners: u64,
     },
-    /// They hear their own again.
-    FallbackEnded { mount: &'a MountName },
+    /// So many hear their own again.
+    FallbackEnded { mount: &'a MountName, listeners: u64 },
     /// Nothing has come for a while.
     Silent { mount: &'a MountName, silence: Duration },
     /// Something comes again.

@@ -16,7 +16,7 @@ use sha2::Sha256;
 use super::database::{publish, set_title};
 use crate::{
     accounts::{PASSWORD, setup},
-    harness::{Client, Setup, get, post, until, until_within},
+    harness::{Capture, Client, Setup, get, post, until, until_within},
 };
 
 const SECRET: &str = "between the two of us";
@@ -418,6 +418,41 @@ fn a_trial_tells_what_came_of_it() {
     assert!(
         bad.status() == 400 && error.starts_with("template error: ") && error.contains('2'),
         "{error}"
+    );
+}
+
+#[test]
+fn a_fallback_is_told_with_the_number_of_those_who_were_moved() {
+    let receiver = Receiver::start();
+    let server = open()
+        .set("fallback_mounts", json!({ "/own": "/other" }))
+        .set("fallback_settle_seconds", 1)
+        .start();
+    let root = Client::login(&server, "root", PASSWORD);
+    add(&root, &hook(&receiver, &["fallback_active", "fallback_ended"]));
+    let _other = publish(&server, "/other");
+    let own = publish(&server, "/own");
+    server.wait_for_mount("/other");
+    server.wait_for_mount("/own");
+    let moved = [(); 2].map(|()| Capture::start(&server, "/own", ""));
+    // Hears the fallback for its own sake.
+    let _stays = Capture::start(&server, "/other", "");
+    for listener in &moved {
+        listener.wait_for(5_000);
+    }
+    drop(own);
+    let told = receiver.wait_for("fallback_active", 1).remove(0).json()["data"].clone();
+    let expected = json!({ "mount": "/own", "fallback": "/other", "reason": "source gone", "listeners": 2 });
+    assert_eq!(told, expected);
+    until("both on the fallback", || {
+        (server.status_of("/other")?["listeners"] == 3).then_some(())
+    });
+    let _own = publish(&server, "/own");
+    let told = receiver.wait_for("fallback_ended", 1).remove(0).json()["data"].clone();
+    assert_eq!(
+        (&told["fallback"], &told["listeners"]),
+        (&json!("/other"), &json!(2)),
+        "{told}"
     );
 }
 
