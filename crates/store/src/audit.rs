@@ -8,6 +8,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, Result, Row, params_from_iter};
 use serde::Serialize;
 
+use crate::action::category_actions;
 use crate::csv::{PART, Part, Table};
 use crate::entry::AuditEntry;
 use crate::file::nanoseconds;
@@ -18,92 +19,6 @@ use crate::stamp;
 const PAGE: u32 = 25;
 /// Entries on a page at most.
 const LARGEST_PAGE: u32 = 100;
-
-const CATEGORIES: [(&str, &[&str]); 9] = [
-    (
-        "auth",
-        &[
-            "login",
-            "logout",
-            "login_failed",
-            "setup_complete",
-            "passkey_registered",
-            "passkey_deleted",
-            "token_created",
-            "token_revoked",
-        ],
-    ),
-    (
-        "streams",
-        &[
-            "stream_kicked",
-            "listeners_kicked_all",
-            "mount_created",
-            "mount_updated",
-            "mount_deleted",
-            "mount_enabled",
-            "mount_disabled",
-            "mount_hidden",
-            "mount_made_visible",
-            "golive_started",
-            "webrtc_source_started",
-        ],
-    ),
-    ("autodj", &["autodj_created", "autodj_updated", "autodj_deleted"]),
-    ("relays", &["relay_created", "relay_updated", "relay_deleted"]),
-    (
-        "transcoders",
-        &["transcoder_created", "transcoder_updated", "transcoder_deleted"],
-    ),
-    (
-        "webhooks",
-        &[
-            "webhook_created",
-            "webhook_updated",
-            "webhook_deleted",
-            "webhook_tested",
-        ],
-    ),
-    (
-        "users",
-        &[
-            "user_created",
-            "user_updated",
-            "user_deleted",
-            "pending_approved",
-            "pending_denied",
-        ],
-    ),
-    (
-        "security",
-        &[
-            "ip_banned",
-            "ip_unbanned",
-            "ip_whitelisted",
-            "ip_unwhitelisted",
-            "lockout_cleared",
-        ],
-    ),
-    (
-        "settings",
-        &[
-            "settings_updated",
-            "branding_updated",
-            "logo_uploaded",
-            "hotswap",
-            "config_reloaded",
-            "low_latency_toggled",
-        ],
-    ),
-];
-
-/// The actions of a category, or none if there is no such category.
-pub fn category_actions(category: &str) -> Option<&'static [&'static str]> {
-    CATEGORIES
-        .iter()
-        .find(|(name, _)| *name == category)
-        .map(|(_, actions)| *actions)
-}
 
 /// An entry as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -283,7 +198,9 @@ impl Filter {
         if !query.category.is_empty() {
             let actions = category_actions(&query.category)?;
             let places = vec!["?"; actions.len()].join(",");
-            let values = actions.iter().map(|&action| Value::Text(action.to_owned()));
+            let values = actions
+                .iter()
+                .map(|action| Value::Text(action.as_str().to_owned()));
             filter.and(&format!("action IN ({places})"), values);
         }
         if !query.user.is_empty() {

@@ -18,6 +18,7 @@
 //! # }).unwrap();
 //! ```
 
+mod action;
 mod agents;
 mod audit;
 pub mod csv;
@@ -53,8 +54,9 @@ use crate::queue::{Job, Queue};
 use crate::readers::Readers;
 use crate::writer::{Shared, Writer};
 
+pub use action::{AuditAction, category_actions};
 pub use agents::Agent;
-pub use audit::{AuditPage, AuditQuery, AuditRow, category_actions};
+pub use audit::{AuditPage, AuditQuery, AuditRow};
 pub use csv::Part;
 pub use entry::{AgentKind, AuditEntry, Sample};
 pub use insights::{Insights, InsightsQuery, Point, Resolution};

@@ -11,6 +11,7 @@ use std::{
 
 use auth::{Action, Caller};
 use config::{Config, MountName};
+use store::AuditAction;
 
 use super::{Answer, Documents, Table, refusal::Refusal};
 use crate::{Parts, events::Feeds};
@@ -107,7 +108,7 @@ impl Call {
     }
 
     /// Writes into the audit trail what was done.
-    pub(crate) fn audit(&self, action: &'static str, kind: &'static str, id: &str, detail: &str) {
+    pub(crate) fn audit(&self, action: AuditAction, kind: &'static str, id: &str, detail: &str) {
         self.audit_as(self.user(), action, kind, id, detail);
     }
 
@@ -115,19 +116,19 @@ impl Call {
     pub(crate) fn audit_as(
         &self,
         user: &str,
-        action: &'static str,
+        action: AuditAction,
         kind: &'static str,
         id: &str,
         detail: &str,
     ) {
-        let failed = action == "login_failed";
+        let failed = action == AuditAction::LoginFailed;
         if !failed && !self.parts.config.load().audit_enabled {
             return;
         }
         let Some(store) = &self.parts.store else { return };
         store.audit(store::AuditEntry {
             username: user.to_owned(),
-            action: action.to_owned(),
+            action: action.as_str().to_owned(),
             resource_type: kind.to_owned(),
             resource_id: id.to_owned(),
             detail: detail.to_owned(),

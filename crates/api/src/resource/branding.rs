@@ -12,6 +12,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use store::AuditAction;
 
 use super::{
     etag,
@@ -119,7 +120,7 @@ async fn update(call: Call, _: NoQuery, Json(wanted): Json<Update>) -> Answer<Js
         Ok(())
     })
     .await?;
-    call.audit("branding_updated", "branding", "", &keys.join(", "));
+    call.audit(AuditAction::BrandingUpdated, "branding", "", &keys.join(", "));
     Ok(status("updated"))
 }
 
@@ -189,7 +190,7 @@ async fn upload(call: Call, _: NoQuery, Multipart(parts): Multipart) -> Answer<J
     let stored = on_disk(move || store(&folder, &name, &part.bytes)).await?;
     stored.map_err(|error| Refusal::failed(format!("The logo cannot be stored: {error}")))?;
     point_to(&call, path.clone()).await?;
-    call.audit("logo_uploaded", "branding", &path, "");
+    call.audit(AuditAction::LogoUploaded, "branding", &path, "");
     Ok(Json(Uploaded { status: "ok", path }))
 }
 
@@ -198,7 +199,7 @@ async fn remove(call: Call, _: NoQuery, (): ()) -> Answer<Json<Status>> {
         return Err(Refusal::missing("There is no logo"));
     }
     point_to(&call, String::new()).await?;
-    call.audit("branding_updated", "branding", "", "logo removed");
+    call.audit(AuditAction::BrandingUpdated, "branding", "", "logo removed");
     Ok(status("deleted"))
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use auth::{Account, NewSession, Presented, SESSION_LIFE, SessionError, SignIn};
 use http::{HeaderMap, HeaderValue, header};
+use store::AuditAction;
 
 use crate::endpoint::{Answer, Call, Refusal, cookie};
 
@@ -44,7 +45,7 @@ pub(super) fn begin(call: &Call, user: &str, method: SignIn<'_>) -> Answer<Begun
         &mut headers,
         &session_cookie(&session.sid, SESSION_LIFE, is_secure(call)),
     );
-    call.audit_as(user, "login", "auth", user, &method.to_string());
+    call.audit_as(user, AuditAction::Login, "auth", user, &method.to_string());
     Ok(Begun { session, headers })
 }
 
@@ -52,7 +53,7 @@ pub(super) fn begin(call: &Call, user: &str, method: SignIn<'_>) -> Answer<Begun
 pub(super) fn end(call: &Call) -> HeaderMap {
     let ended = cookie(&call.request, SESSION).and_then(|sid| call.parts.auth.logout(call.ip(), sid));
     if let Some(user) = ended {
-        call.audit_as(&user, "logout", "auth", &user, "");
+        call.audit_as(&user, AuditAction::Logout, "auth", &user, "");
     }
     let mut headers = HeaderMap::new();
     clear(call, &mut headers);
@@ -73,7 +74,7 @@ pub(super) fn refuse(call: &Call, user: &str, detail: &str) {
         .collect();
     call.audit_as(
         if user.is_empty() { "unknown" } else { &user },
-        "login_failed",
+        AuditAction::LoginFailed,
         "auth",
         &user,
         detail,

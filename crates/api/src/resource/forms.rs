@@ -5,6 +5,7 @@
 use auth::Action;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
+use store::AuditAction;
 
 use super::{autodj, listeners, relays, streams, transcoders, users};
 use crate::{
@@ -133,7 +134,7 @@ async fn toggle_latency(call: Call, _: NoQuery, _: Form) -> Answer<Back> {
         })
         .await?;
     call.audit(
-        "low_latency_toggled",
+        AuditAction::LowLatencyToggled,
         "settings",
         "",
         &format!("low_latency_mode={low}"),

@@ -7,6 +7,7 @@ use config::MountName;
 use fanout::Leave;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use store::AuditAction;
 
 use super::streams::OneMount;
 use crate::endpoint::{Answer, Call, Endpoint, Json, NoQuery, Refusal, Status, get, group, post, status};
@@ -103,7 +104,7 @@ async fn kick(call: Call, _: NoQuery, Json(body): Json<Kick>) -> Answer<Json<Sta
         return Err(missing());
     }
     call.audit(
-        "listener_kicked",
+        AuditAction::ListenerKicked,
         "stream",
         mount.as_str(),
         &format!("id={}", body.id),
@@ -130,12 +131,17 @@ async fn relocate(call: Call, _: NoQuery, Json(body): Json<Move>) -> Answer<Json
         return Err(Refusal::missing("Mount is not live"));
     }
     call.parts.mounts.move_listeners(&from, &to);
-    call.audit("listeners_moved", "stream", from.as_str(), &format!("to={to}"));
+    call.audit(
+        AuditAction::ListenersMoved,
+        "stream",
+        from.as_str(),
+        &format!("to={to}"),
+    );
     Ok(status("ok"))
 }
 
 /// Ends all listeners of all mounts.
 pub(super) fn kick_all(call: &Call) {
     call.parts.mounts.close_all_listeners(Leave::Kicked);
-    call.audit("listeners_kicked_all", "server", "", "");
+    call.audit(AuditAction::ListenersKickedAll, "server", "", "");
 }

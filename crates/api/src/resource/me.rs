@@ -6,6 +6,7 @@ use auth::{Action, Login, SessionRow};
 use http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use store::AuditAction;
 
 use crate::endpoint::{
     Answer, Call, Endpoint, Json, NoQuery, Refusal, Status, WithHeaders, delete, get, group, post, put,
@@ -111,7 +112,7 @@ async fn change_password(call: Call, _: NoQuery, Json(body): Json<NewPassword>) 
     .await?;
     let kept = caller.session().map(|session| session.id.as_str());
     call.parts.auth.end_of_user(&name, kept);
-    call.audit("user_updated", "user", &name, "password");
+    call.audit(AuditAction::UserUpdated, "user", &name, "password");
     Ok(status("updated"))
 }
 
@@ -142,7 +143,12 @@ async fn log_out_all(call: Call, _: NoQuery, (): ()) -> Answer<WithHeaders<Json<
     let name = &call.caller()?.account.name;
     let is_session = call.caller()?.session().is_some();
     let ended = call.parts.auth.end_of_user(name, None);
-    call.audit("logout", "auth", name, &format!("all sessions: {ended}"));
+    call.audit(
+        AuditAction::Logout,
+        "auth",
+        name,
+        &format!("all sessions: {ended}"),
+    );
     let mut headers = http::HeaderMap::new();
     if is_session {
         super::cookie::clear(&call, &mut headers);
@@ -199,7 +205,7 @@ async fn end_session(call: Call, query: Which, (): ()) -> Answer<Json<Status>> {
         return Err(Refusal::missing("Session not found"));
     }
     call.audit(
-        "logout",
+        AuditAction::Logout,
         "auth",
         &caller.account.name,
         &format!("session {}", query.id),

@@ -12,6 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use signin::{PasskeyError, passkey};
+use store::AuditAction;
 
 use super::cookie::{self, SignedIn};
 use crate::endpoint::{
@@ -124,7 +125,7 @@ async fn register_finish(call: Call, query: Named, Json(body): Json<Value>) -> A
     call.change(move |config| passkey::add(config, &owner, registered).map_err(refused))
         .await?;
     call.audit(
-        "passkey_registered",
+        AuditAction::PasskeyRegistered,
         "auth",
         &user,
         &format!("name={name} id={id}"),
@@ -218,7 +219,7 @@ async fn remove(call: Call, query: Which, (): ()) -> Answer<Json<Deleted>> {
         .change(move |config| passkey::remove(config, &owner, &query.id).map_err(refused))
         .await?;
     call.audit(
-        "passkey_deleted",
+        AuditAction::PasskeyDeleted,
         "auth",
         &user,
         &format!("name={} id={}", removed.name, removed.id),

@@ -4,6 +4,7 @@ use auth::{Action, Approval};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use store::AuditAction;
 
 use super::users::{Granted, grants};
 use crate::endpoint::{Answer, Call, Endpoint, Json, NoQuery, get, group, post};
@@ -85,7 +86,12 @@ async fn approve(call: Call, _: NoQuery, Json(body): Json<Approve>) -> Answer<Js
     let pending = call
         .change(move |config| Ok(auth::approve_pending(config, approval)?))
         .await?;
-    call.audit("pending_approved", "user", &body.username, &pending.email);
+    call.audit(
+        AuditAction::PendingApproved,
+        "user",
+        &body.username,
+        &pending.email,
+    );
     Ok(Json(Approved {
         success: true,
         username: body.username,
@@ -110,6 +116,6 @@ async fn deny(call: Call, _: NoQuery, Json(body): Json<Deny>) -> Answer<Json<Den
     let pending = call
         .change(move |config| Ok(auth::deny_pending(config, &body.id, Timestamp::now())?))
         .await?;
-    call.audit("pending_denied", "user", &pending.email, "");
+    call.audit(AuditAction::PendingDenied, "user", &pending.email, "");
     Ok(Json(Denied { success: true }))
 }

@@ -6,6 +6,7 @@ use auth::Action;
 use config::{Config, OidcProvider};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use store::AuditAction;
 
 use crate::endpoint::{
     Answer, Call, Endpoint, Json, NoQuery, Refusal, Status, delete, get, group, patch, post, put, status,
@@ -137,7 +138,12 @@ async fn create(call: Call, _: NoQuery, Json(body): Json<Wanted>) -> Answer<Json
         Ok(())
     })
     .await?;
-    call.audit("settings_updated", "settings", &id, "sign-in provider added");
+    call.audit(
+        AuditAction::SettingsUpdated,
+        "settings",
+        &id,
+        "sign-in provider added",
+    );
     Ok(status("created"))
 }
 
@@ -159,7 +165,12 @@ async fn update(call: Call, query: Which, Json(mut body): Json<Wanted>) -> Answe
         Ok(())
     })
     .await?;
-    call.audit("settings_updated", "settings", &id, "sign-in provider changed");
+    call.audit(
+        AuditAction::SettingsUpdated,
+        "settings",
+        &id,
+        "sign-in provider changed",
+    );
     Ok(status("updated"))
 }
 
@@ -173,7 +184,12 @@ async fn remove(call: Call, query: Which, (): ()) -> Answer<Json<Status>> {
         Ok(())
     })
     .await?;
-    call.audit("settings_updated", "settings", &id, "sign-in provider removed");
+    call.audit(
+        AuditAction::SettingsUpdated,
+        "settings",
+        &id,
+        "sign-in provider removed",
+    );
     Ok(status("deleted"))
 }
 

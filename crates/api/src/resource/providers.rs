@@ -13,6 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use signin::{Callback, Cookies, Identity, Match, SigninError, oidc};
+use store::AuditAction;
 
 use super::{cookie, login::see_other};
 use crate::{
@@ -304,7 +305,7 @@ async fn link(call: &Call, identity: &Identity) -> Answer<Reply> {
         ));
     }
     call.audit(
-        "user_updated",
+        AuditAction::UserUpdated,
         "user",
         &user,
         &format!("linked {} at {}", identity.email, identity.provider),

@@ -7,6 +7,7 @@ use outbound::masked;
 use relay::Phase;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use store::AuditAction;
 
 use super::streams::OneMount;
 use crate::endpoint::{
@@ -150,7 +151,11 @@ pub(super) async fn put_relay(call: &Call, body: Wanted) -> Answer<()> {
             Ok(place.is_none())
         })
         .await?;
-    let action = if is_new { "relay_created" } else { "relay_updated" };
+    let action = if is_new {
+        AuditAction::RelayCreated
+    } else {
+        AuditAction::RelayUpdated
+    };
     call.audit(action, "relay", mount.as_str(), &without_secrets);
     Ok(())
 }
@@ -175,7 +180,7 @@ async fn update(call: Call, query: OneMount, Json(mut body): Json<Wanted>) -> An
             Ok(shown(&relay.url))
         })
         .await?;
-    call.audit("relay_updated", "relay", mount.as_str(), &url);
+    call.audit(AuditAction::RelayUpdated, "relay", mount.as_str(), &url);
     Ok(status("updated"))
 }
 
@@ -247,7 +252,7 @@ pub(super) async fn drop_relay(call: &Call, mount: &str) -> Answer<()> {
             Ok(url)
         })
         .await?;
-    call.audit("relay_deleted", "relay", mount.as_str(), &url);
+    call.audit(AuditAction::RelayDeleted, "relay", mount.as_str(), &url);
     Ok(())
 }
 
@@ -277,7 +282,7 @@ pub(super) async fn switch(call: &Call, mount: &str) -> Answer<bool> {
         })
         .await?;
     call.audit(
-        "relay_updated",
+        AuditAction::RelayUpdated,
         "relay",
         mount.as_str(),
         &format!("enabled={enabled}"),
@@ -297,6 +302,6 @@ pub(super) fn restart_relay(call: &Call, mount: &str) -> Answer<()> {
         return Err(Refusal::missing("Relay not found"));
     }
     call.parts.mounts.stop_source(&mount, mount::Stopped::Kicked);
-    call.audit("relay_updated", "relay", mount.as_str(), "restarted");
+    call.audit(AuditAction::RelayUpdated, "relay", mount.as_str(), "restarted");
     Ok(())
 }

@@ -9,6 +9,7 @@ use auth::{Action, Locked, NewBan};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use store::AuditAction;
 
 use super::forms::{back, fields};
 use crate::{
@@ -175,7 +176,7 @@ async fn add_ban(call: &Call, wanted: NewBan) -> Answer<String> {
     let listed = call
         .change(move |config| Ok(auth::add_ban(config, &wanted, ip, Timestamp::now())?))
         .await?;
-    call.audit("ip_banned", "security", &listed.ip, &comment);
+    call.audit(AuditAction::IpBanned, "security", &listed.ip, &comment);
     Ok(listed.ip)
 }
 
@@ -191,7 +192,7 @@ async fn lift_ban(call: &Call, ip: String) -> Answer<String> {
     let ip = call
         .change(move |config| Ok(auth::remove_ban(config, &ip)?))
         .await?;
-    call.audit("ip_unbanned", "security", &ip, "");
+    call.audit(AuditAction::IpUnbanned, "security", &ip, "");
     Ok(ip)
 }
 
@@ -221,7 +222,7 @@ async fn add_exemption(call: &Call, ip: String, once: bool) -> Answer<String> {
         })
         .await?;
     if listed.is_new {
-        call.audit("ip_whitelisted", "security", &listed.ip, "");
+        call.audit(AuditAction::IpWhitelisted, "security", &listed.ip, "");
     }
     Ok(listed.ip)
 }
@@ -238,7 +239,7 @@ async fn lift_exemption(call: &Call, ip: String) -> Answer<String> {
     let ip = call
         .change(move |config| Ok(auth::remove_whitelisted(config, &ip)?))
         .await?;
-    call.audit("ip_unwhitelisted", "security", &ip, "");
+    call.audit(AuditAction::IpUnwhitelisted, "security", &ip, "");
     Ok(ip)
 }
 
@@ -349,7 +350,7 @@ fn lift(call: &Call, ip: IpAddr, kinds: &[Kind]) -> bool {
             Kind::Scan => (auth.clear_scan(ip), "kind=scan"),
         };
         if cleared {
-            call.audit("lockout_cleared", "security", &ip.to_string(), detail);
+            call.audit(AuditAction::LockoutCleared, "security", &ip.to_string(), detail);
         }
         lifted |= cleared;
     }

@@ -9,6 +9,7 @@ use config::{Config, SetError};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use store::AuditAction;
 
 use crate::endpoint::{Answer, Call, Endpoint, Json, NoQuery, Refusal, get, group, patch, put};
 
@@ -161,7 +162,7 @@ async fn update(call: Call, _: NoQuery, Json(Changes(changes)): Json<Changes>) -
         Ok(())
     })
     .await?;
-    call.audit("settings_updated", "settings", "", &keys);
+    call.audit(AuditAction::SettingsUpdated, "settings", "", &keys);
     Ok(Json(Updated {
         status: "updated",
         restart_required: Vec::new(),

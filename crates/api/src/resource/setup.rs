@@ -7,6 +7,7 @@ use auth::{Action, Completed, Completion, SetupCheck, SignIn};
 use http::{HeaderMap, StatusCode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use store::AuditAction;
 use tokio::sync::Semaphore;
 
 use super::{cookie, login::as_page};
@@ -203,7 +204,7 @@ async fn set_up(call: &Call, token: &str, user: &str, password: &str) -> Answer<
     let completed = completed.map_err(|_| Refusal::failed("Internal error"))??;
     // With -force-setup there may be some of an account of this name.
     auth.end_of_user(user, None);
-    call.audit_as(user, "setup_complete", "server", "", "");
+    call.audit_as(user, AuditAction::SetupComplete, "server", "", "");
     let begun = cookie::begin(call, user, SignIn::Setup)?;
     Ok((completed, begun.headers))
 }

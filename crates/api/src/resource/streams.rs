@@ -11,6 +11,7 @@ use fanout::Leave;
 use mount::{MountSnapshot, Stopped, Title};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use store::AuditAction;
 
 use crate::endpoint::{
     Answer, Call, Endpoint, Json, NoQuery, Refusal, Status, delete, get, group, patch, post, put, status,
@@ -326,7 +327,7 @@ pub(super) async fn claim(call: &Call, mount: &str, password: &str, burst: Optio
         Ok(())
     })
     .await?;
-    call.audit("mount_created", "stream", mount.as_str(), "");
+    call.audit(AuditAction::MountCreated, "stream", mount.as_str(), "");
     Ok(mount)
 }
 
@@ -412,7 +413,7 @@ async fn update(call: Call, _: NoQuery, Json(body): Json<Update>) -> Answer<Json
     })
     .await?;
     if password.is_some() || burst.is_some() {
-        call.audit("mount_updated", "stream", mount.as_str(), "");
+        call.audit(AuditAction::MountUpdated, "stream", mount.as_str(), "");
     }
     tell_enabled(&call, &mount, enabled);
     tell_visible(&call, &mount, visible);
@@ -432,16 +433,16 @@ pub(super) fn set_enabled(config: &mut Config, mount: &MountName, enabled: bool)
 
 pub(super) fn tell_enabled(call: &Call, mount: &MountName, enabled: Option<bool>) {
     match enabled {
-        Some(true) => call.audit("mount_enabled", "stream", mount.as_str(), ""),
-        Some(false) => call.audit("mount_disabled", "stream", mount.as_str(), ""),
+        Some(true) => call.audit(AuditAction::MountEnabled, "stream", mount.as_str(), ""),
+        Some(false) => call.audit(AuditAction::MountDisabled, "stream", mount.as_str(), ""),
         None => {}
     }
 }
 
 pub(super) fn tell_visible(call: &Call, mount: &MountName, visible: Option<bool>) {
     match visible {
-        Some(true) => call.audit("mount_made_visible", "stream", mount.as_str(), ""),
-        Some(false) => call.audit("mount_hidden", "stream", mount.as_str(), ""),
+        Some(true) => call.audit(AuditAction::MountMadeVisible, "stream", mount.as_str(), ""),
+        Some(false) => call.audit(AuditAction::MountHidden, "stream", mount.as_str(), ""),
         None => {}
     }
 }
@@ -463,7 +464,7 @@ pub(super) async fn drop_mount(call: &Call, mount: &str) -> Answer<()> {
     let mounts = &call.parts.mounts;
     mounts.stop_source(&mount, Stopped::Disabled);
     mounts.close_listeners_of(&mount, Leave::Kicked, true);
-    call.audit("mount_deleted", "stream", mount.as_str(), "");
+    call.audit(AuditAction::MountDeleted, "stream", mount.as_str(), "");
     Ok(())
 }
 
@@ -494,7 +495,7 @@ async fn kick(call: Call, _: NoQuery, Json(body): Json<Kick>) -> Answer<Json<Sta
                 return Err(Refusal::missing("Mount is not live"));
             }
             call.parts.mounts.close_listeners_of(&mount, Leave::Kicked, true);
-            call.audit("listeners_kicked_all", "stream", mount.as_str(), "");
+            call.audit(AuditAction::ListenersKickedAll, "stream", mount.as_str(), "");
         }
         Some(_) => return Err(Refusal::bad("type must be source or listeners")),
     }
@@ -505,7 +506,7 @@ pub(super) fn kick_source(call: &Call, mount: &MountName, keep_free: Duration) -
     if !call.parts.mounts.send_away(mount, keep_free) {
         return Err(Refusal::missing("Mount is not live"));
     }
-    call.audit("stream_kicked", "stream", mount.as_str(), "");
+    call.audit(AuditAction::StreamKicked, "stream", mount.as_str(), "");
     Ok(())
 }
 
@@ -590,7 +591,7 @@ pub(super) async fn change_fallback(call: &Call, mount: &str, fallback: &str) ->
     call.change(move |config| crate::administration::plan_fallback(config, &name, fallback.as_ref()))
         .await?;
     call.audit(
-        "mount_updated",
+        AuditAction::MountUpdated,
         "stream",
         mount.as_str(),
         &format!("fallback={detail}"),
@@ -618,7 +619,12 @@ async fn rotate_password(call: Call, _: NoQuery, Json(body): Json<OneMount>) -> 
         Ok(())
     })
     .await?;
-    call.audit("mount_updated", "stream", mount.as_str(), "password rotated");
+    call.audit(
+        AuditAction::MountUpdated,
+        "stream",
+        mount.as_str(),
+        "password rotated",
+    );
     Ok(Json(NewPassword {
         mount: mount.to_string(),
         password: fresh.reveal().to_owned(),

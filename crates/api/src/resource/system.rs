@@ -7,6 +7,7 @@ use http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use store::AuditAction;
 
 use crate::endpoint::{
     Answer, AnyJson, Call, Endpoint, Form, Json, NoQuery, Other, Refusal, get, group, post,
@@ -149,7 +150,7 @@ async fn reload(call: Call, _: NoQuery, (): ()) -> Answer<Json<Reloaded>> {
     let reloaded = tokio::time::timeout(RELOAD, call.parts.administer.reload()).await;
     match reloaded {
         Ok(Ok(Ok(changed))) => {
-            call.audit("config_reloaded", "server", "", &changed.join(", "));
+            call.audit(AuditAction::ConfigReloaded, "server", "", &changed.join(", "));
             Ok(Json(Reloaded {
                 status: "reloaded",
                 changed,
@@ -186,7 +187,7 @@ async fn swap(call: Call, query: Swap, (): ()) -> Answer<Other<202, AnyJson>> {
     };
     match call.parts.administer.hot_swap(drain) {
         Ok(()) => {
-            call.audit("hotswap", "server", "", "");
+            call.audit(AuditAction::Hotswap, "server", "", "");
             Ok(Other::json(StatusCode::ACCEPTED, &Begun { status: "started" }))
         }
         Err(error) => Err(Refusal::conflict(format!(

@@ -4,6 +4,7 @@ use auth::{Action, NewToken, TokenRow};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use store::AuditAction;
 
 use crate::endpoint::{
     Answer, Call, Endpoint, Json, NoQuery, Refusal, Status, delete, get, group, mount_name, post, status,
@@ -116,7 +117,7 @@ async fn create(call: Call, _: NoQuery, Json(body): Json<Wanted>) -> Answer<Json
         .change(move |config| Ok(auth::create_token(config, &caller, wanted, Timestamp::now())?))
         .await?;
     call.audit(
-        "token_created",
+        AuditAction::TokenCreated,
         "auth",
         &created.id,
         &format!("name={}", created.name),
@@ -145,7 +146,7 @@ async fn revoke(call: Call, query: Which, (): ()) -> Answer<Json<Status>> {
         .change(move |config| Ok(auth::revoke_token(config, &caller, &query.id)?))
         .await?;
     call.audit(
-        "token_revoked",
+        AuditAction::TokenRevoked,
         "auth",
         &token.id,
         &format!("name={} owner={}", token.name, token.username),

@@ -6,6 +6,7 @@ use auth::{Action, MountGrants, NewUser, UserChange};
 use config::User;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use store::AuditAction;
 
 use super::{
     forms::{self, Back, back},
@@ -193,7 +194,7 @@ async fn make(call: &Call, body: Create) -> Answer<String> {
     call.change(move |config| Ok(auth::create_user(config, wanted)?))
         .await?;
     call.audit(
-        "user_created",
+        AuditAction::UserCreated,
         "user",
         &body.username,
         &format!("role={}", role.as_str()),
@@ -276,7 +277,7 @@ async fn update(call: Call, _: NoQuery, Json(body): Json<Update>) -> Answer<Json
         call.parts.auth.end_of_user(&username, kept);
     }
     let detail = what.into_iter().flatten().collect::<Vec<_>>().join(", ");
-    call.audit("user_updated", "user", &username, &detail);
+    call.audit(AuditAction::UserUpdated, "user", &username, &detail);
     Ok(status("updated"))
 }
 
@@ -308,7 +309,7 @@ async fn drop_user(call: &Call, username: &str) -> Answer<()> {
         .await?;
     call.parts.auth.end_of_user(username, None);
     call.audit(
-        "user_deleted",
+        AuditAction::UserDeleted,
         "user",
         username,
         &format!("role={}", removed.role.as_str()),

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use auth::Action;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use store::AuditAction;
 use webhook::{DeliveryRecord, Event, Problem, TestOutcome};
 
 use super::webhooks::{MASK, Which, bad, missing};
@@ -192,7 +193,7 @@ async fn test(call: Call, query: Test, (): ()) -> Answer<Json<Tested>> {
         .find(|hook| hook.id == id)
         .ok_or_else(missing)?
         .clone();
-    call.audit("webhook_tested", "webhook", &id, event.as_str());
+    call.audit(AuditAction::WebhookTested, "webhook", &id, event.as_str());
     let webhooks = call.parts.webhooks.clone();
     let testing = async move { webhooks.test(&hook, event).await };
     if matches!(query.asynchronous.as_deref(), Some("1" | "true")) {

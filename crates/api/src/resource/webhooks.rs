@@ -9,6 +9,7 @@ use auth::Action;
 use config::{Config, Webhook};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use store::AuditAction;
 use webhook::{HookState, Problem};
 
 use super::{
@@ -273,7 +274,7 @@ async fn create(call: Call, _: NoQuery, Json(wanted): Json<Wanted>) -> Answer<Js
         })
         .await?;
     let hook = Hook::of(&hook, None);
-    call.audit("webhook_created", "webhook", &hook.id, &hook.url);
+    call.audit(AuditAction::WebhookCreated, "webhook", &hook.id, &hook.url);
     Ok(Json(hook))
 }
 
@@ -330,7 +331,7 @@ async fn update(
         })
         .await?;
     let hook = Hook::of(&hook, None);
-    call.audit("webhook_updated", "webhook", &hook.id, &hook.url);
+    call.audit(AuditAction::WebhookUpdated, "webhook", &hook.id, &hook.url);
     Ok(Json(hook))
 }
 
@@ -346,7 +347,12 @@ async fn remove(call: Call, query: Which, (): ()) -> Answer<Json<Status>> {
             Ok(config.webhooks.remove(place))
         })
         .await?;
-    call.audit("webhook_deleted", "webhook", &removed.id, &mask(&removed).url);
+    call.audit(
+        AuditAction::WebhookDeleted,
+        "webhook",
+        &removed.id,
+        &mask(&removed).url,
+    );
     Ok(status("deleted"))
 }
 
@@ -372,7 +378,7 @@ async fn form_add(call: Call, _: NoQuery, form: Form) -> Answer<Back> {
             Ok(hook)
         })
         .await?;
-    call.audit("webhook_created", "webhook", &hook.id, &mask(&hook).url);
+    call.audit(AuditAction::WebhookCreated, "webhook", &hook.id, &mask(&hook).url);
     Ok(back(TAB))
 }
 
@@ -391,7 +397,7 @@ async fn form_delete(call: Call, _: NoQuery, form: Form) -> Answer<Back> {
         })
         .await?;
     for hook in removed {
-        call.audit("webhook_deleted", "webhook", &hook.id, &mask(&hook).url);
+        call.audit(AuditAction::WebhookDeleted, "webhook", &hook.id, &mask(&hook).url);
     }
     Ok(back(TAB))
 }
