@@ -41,6 +41,12 @@ pub enum AccountError {
     /// Nobody would be left who may do everything.
     #[error("At least one superadmin is required")]
     LastSuperadmin,
+    /// No superadmin could sign in any more.
+    #[error(
+        "No superadmin could sign in without it: give one a password or a passkey first, or link one at another \
+         provider that is enabled"
+    )]
+    LastWayIn,
     /// It is no mail address.
     #[error("Invalid email address: {0}")]
     BadEmail(String),
@@ -56,9 +62,10 @@ impl RuleError for AccountError {
     fn kind(&self) -> Kind {
         match self {
             AccountError::NotFound | AccountError::NoPasskey => Kind::Missing,
-            AccountError::Taken | AccountError::LastSuperadmin | AccountError::EmailTaken(_) => {
-                Kind::Conflict
-            }
+            AccountError::Taken
+            | AccountError::LastSuperadmin
+            | AccountError::LastWayIn
+            | AccountError::EmailTaken(_) => Kind::Conflict,
             _ => Kind::Bad,
         }
     }
@@ -284,6 +291,19 @@ pub fn delete_user(config: &mut Config, caller: &str, username: &str) -> Result<
     Ok(user)
 }
 
+/// Whether a change that is not one of accounts, such as one of the outside providers, leaves a superadmin who can sign
+/// in.
+///
+/// # Errors
+/// [`AccountError::LastWayIn`] where there was one before and is none after.
+pub fn check_way_in(before: &Config, after: &Config) -> Result<(), AccountError> {
+    let is_open = |config: &Config| config.users.values().any(|user| is_keeper(config, user));
+    if is_open(before) && !is_open(after) {
+        return Err(AccountError::LastWayIn);
+    }
+    Ok(())
+}
+
 /// Takes out what would serve a later account of this name.
 fn forget(config: &mut Config, username: &str) {
     config.api_tokens.retain(|token| token.username != username);
@@ -307,11 +327,19 @@ fn is_last(config: &Config, username: &str) -> bool {
 
 /// Whether an account may do everything and has a way in.
 fn is_keeper(config: &Config, user: &User) -> bool {
-    let by_provider = !user.linked_emails.is_empty() || !user.linked_identities.is_empty();
-    let has_provider = || config.oidc_providers.iter().any(|provider| provider.enabled);
-    let can_log_in =
-        config::is_bcrypt(&user.password) || !user.passkeys.is_empty() || by_provider && has_provider();
-    user.role == Role::Superadmin && can_log_in
+    // An address counts at every provider, an identity only where it is from.
+    let by_provider = || {
+        let mut enabled = config.oidc_providers.iter().filter(|provider| provider.enabled);
+        enabled.any(|provider| {
+            !user.linked_emails.is_empty()
+                || user
+                    .linked_identities
+                    .iter()
+                    .any(|identity| identity.provider == provider.id)
+        })
+    };
+    let can_log_in = || config::is_bcrypt(&user.password) || !user.passkeys.is_empty() || by_provider();
+    user.role == Role::Superadmin && can_log_in()
 }
 
 /// Mail addresses without repetitions, none of them linked to somebody else: a login that fits two accounts is refused.
@@ -345,7 +373,7 @@ fn emails(config: &Config, username: &str, wanted: &[String]) -> Result<Vec<Stri
 #[cfg(test)]
 mod tests {
     use super::*;
-    use config::{ApiToken, LinkedIdentity, Passkey};
+    use config::{ApiToken, LinkedIdentity, OidcProvider, Passkey};
 
     fn hash(letter: char) -> String {
         format!("$2a$12${}", letter.to_string().repeat(53))
@@ -631,5 +659,36 @@ mod tests {
         // One that cannot log in counts for nothing.
         config.oidc_providers.clear();
         check(&mut config, demote("pam"), Ok(()));
+    }
+
+    #[test]
+    fn a_provider_that_is_the_last_way_in_stays() {
+        for (email, identity, left, expected) in [
+            (true, None, &["b"][..], Ok(())),
+            (true, None, &[], Err(AccountError::LastWayIn)),
+            (false, Some("a"), &["a"], Ok(())),
+            // Another provider does not know this identity.
+            (false, Some("a"), &["b"], Err(AccountError::LastWayIn)),
+            // There was no way in before.
+            (false, None, &[], Ok(())),
+        ] {
+            let mut before = Config::default();
+            let mut root = User::new("root".into(), String::new(), Role::Superadmin);
+            root.linked_emails
+                .extend(email.then(|| "root@radio.example".into()));
+            root.linked_identities
+                .extend(identity.map(|id: &str| LinkedIdentity::new(id.into(), "1".into())));
+            before.users.insert("root".into(), root);
+            before.oidc_providers = ["a", "b"].map(|id| OidcProvider::new(id.into())).to_vec();
+            let mut after = before.clone();
+            after
+                .oidc_providers
+                .retain(|provider| left.contains(&provider.id.as_str()));
+            assert_eq!(
+                check_way_in(&before, &after),
+                expected,
+                "{email} {identity:?} {left:?}"
+            );
+        }
     }
 }

@@ -38,7 +38,7 @@ mod trail;
 
 pub use accounts::{
     AccountError, Changed, MountGrants, NewUser, PasswordError, UserChange, check_password, check_user_name,
-    create_user, delete_user, parse_role, update_user,
+    check_way_in, create_user, delete_user, parse_role, update_user,
 };
 pub use attempt::Lockout;
 pub use auth::{Auth, Verdict};

@@ -417,6 +417,20 @@ impl Webhook {
     }
 }
 
+impl OidcProvider {
+    /// A provider that is offered under its id, without address and credentials.
+    #[must_use]
+    pub fn new(id: String) -> Self {
+        Self {
+            name: id.clone(),
+            id,
+            icon: "key".to_owned(),
+            enabled: true,
+            ..Self::blank()
+        }
+    }
+}
+
 impl PendingUser {
     /// A request without times.
     #[must_use]

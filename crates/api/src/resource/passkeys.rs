@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use auth::{Account, Action, SignIn};
+use auth::{Account, Action, SignIn, check_way_in};
 use http::StatusCode;
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -44,7 +44,8 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             get("/api/passkey", Action::PasskeysRead, list).says("Own passkeys"),
             delete("/api/passkey", Action::PasskeyDelete, remove)
                 .says("Remove an own passkey")
-                .fails(404, "There is no such passkey"),
+                .fails(404, "There is no such passkey")
+                .fails(409, "No superadmin could sign in any more"),
         ],
     )
 }
@@ -216,7 +217,12 @@ async fn remove(call: Call, query: Which, (): ()) -> Answer<Json<Deleted>> {
     let user = call.caller()?.account.name.clone();
     let owner = user.clone();
     let removed = call
-        .change(move |config| passkey::remove(config, &owner, &query.id).map_err(refused))
+        .change(move |config| {
+            let before = config.clone();
+            let removed = passkey::remove(config, &owner, &query.id).map_err(refused)?;
+            check_way_in(&before, config)?;
+            Ok(removed)
+        })
         .await?;
     call.audit(
         AuditAction::PasskeyDeleted,

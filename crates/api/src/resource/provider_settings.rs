@@ -2,7 +2,7 @@
 //!
 //! Contract: secrets of providers go in and never come out, and an identity never outlives the issuer that it is from.
 
-use auth::Action;
+use auth::{Action, check_way_in};
 use config::{Config, OidcProvider};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,7 @@ const LONGEST: usize = 2_048;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     let rejected = "The address may not be asked, or something is missing";
+    let last_way_in = "No superadmin could sign in any more";
     group(
         "Sign-in providers",
         vec![
@@ -36,14 +37,17 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
                 .says("Change a provider; what is not given stays")
                 .details("Another `discovery_url` is another issuer: identities that were linked by the old one end.")
                 .fails(400, rejected)
-                .fails(404, "There is no such provider"),
+                .fails(404, "There is no such provider")
+                .fails(409, last_way_in),
             patch("/api/oidc/providers/config", Action::ProvidersUpdate, update)
                 .says("The same as PUT")
                 .fails(400, rejected)
-                .fails(404, "There is no such provider"),
+                .fails(404, "There is no such provider")
+                .fails(409, last_way_in),
             delete("/api/oidc/providers/config", Action::ProvidersUpdate, remove)
                 .says("Remove a provider and the identities that were linked by it")
-                .fails(404, "There is no such provider"),
+                .fails(404, "There is no such provider")
+                .fails(409, last_way_in),
         ],
     )
 }
@@ -125,15 +129,10 @@ async fn create(call: Call, _: NoQuery, Json(body): Json<Wanted>) -> Answer<Json
         {
             return Err(Refusal::conflict("Provider already exists"));
         }
-        let blank = OidcProvider {
-            id: body.id.clone(),
-            name: body.id.clone(),
-            client_id: String::new(),
-            client_secret: String::new(),
-            discovery_url: String::new(),
-            icon: if body.id == GITHUB { GITHUB } else { "key" }.to_owned(),
-            enabled: true,
-        };
+        let mut blank = OidcProvider::new(body.id.clone());
+        if blank.id == GITHUB {
+            GITHUB.clone_into(&mut blank.icon);
+        }
         config.oidc_providers.push(changed(&blank, body)?);
         Ok(())
     })
@@ -154,6 +153,7 @@ async fn update(call: Call, query: Which, Json(mut body): Json<Wanted>) -> Answe
     let id = check_id(&body.id)?;
     check_url(&call, &body)?;
     call.change(move |config| {
+        let before = config.clone();
         let provider = find(config, &body.id)?;
         let new = changed(provider, body)?;
         let other_issuer = new.discovery_url != provider.discovery_url;
@@ -162,7 +162,7 @@ async fn update(call: Call, query: Which, Json(mut body): Json<Wanted>) -> Answe
         if other_issuer {
             forget(config, &id);
         }
-        Ok(())
+        Ok(check_way_in(&before, config)?)
     })
     .await?;
     call.audit(
@@ -178,10 +178,11 @@ async fn remove(call: Call, query: Which, (): ()) -> Answer<Json<Status>> {
     let id = check_id(&query.id)?;
     let wanted = id.clone();
     call.change(move |config| {
+        let before = config.clone();
         find(config, &wanted)?;
         config.oidc_providers.retain(|provider| provider.id != wanted);
         forget(config, &wanted);
-        Ok(())
+        Ok(check_way_in(&before, config)?)
     })
     .await?;
     call.audit(

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::{PASSWORD, setup};
-use crate::harness::{As, Client, Program, Reply, Server, Setup, get, installed, post, until};
+use crate::harness::{ADMIN, As, Client, Program, Reply, Server, Setup, get, installed, post, until};
 
 /// An OpenID Connect provider that believes everything.
 pub(super) struct Provider {
@@ -582,4 +582,58 @@ fn a_provider_that_cannot_be_asked_says_so() {
     let root = Client::login(&server, "root", PASSWORD);
     let list = root.get("/api/oidc/providers/config").text();
     assert!(list.contains("********") && !list.contains("\"y\""), "{list}");
+}
+
+/// Nobody is left before a door that only a text editor opens.
+#[test]
+fn the_last_way_in_is_not_removed() {
+    const PROVIDERS: &str = "/api/oidc/providers/config";
+    let provider = |id: &str| {
+        json!({
+            "id": id, "name": id, "client_id": "tinyice", "client_secret": "x",
+            "discovery_url": format!("https://{id}.example"), "icon": "key", "enabled": true,
+        })
+    };
+    let server = setup().set("oidc_providers", json!([provider("only")])).start();
+    let root = Client::login(&server, "root", PASSWORD);
+    let token = root
+        .call("POST", "/api/tokens", &json!({ "name": "script" }))
+        .json();
+    let root = Client::token(&server, token["token"].as_str().expect("a token"));
+    // From now on the one superadmin is known by an address alone.
+    server.edit_config(|config| {
+        let users = config["users"].as_object_mut().expect("accounts");
+        users.remove(ADMIN.0);
+        users["root"]["password"] = json!("");
+        users["root"]["linked_emails"] = json!(["root@radio.example"]);
+    });
+    assert!(server.reload());
+
+    let only = format!("{PROVIDERS}?id=only");
+    for reply in [
+        root.call("DELETE", &only, &Value::Null),
+        root.call("PATCH", &only, &json!({ "enabled": false })),
+    ] {
+        let text = reply.text();
+        assert!(
+            reply.status() == 409 && text.contains("give one a password or a passkey first"),
+            "{} {text}",
+            reply.status()
+        );
+    }
+    assert_eq!(root.get(PROVIDERS).json()[0]["enabled"], true);
+    // Who has another one may go on to it.
+    server.edit_config(|config| config["oidc_providers"] = json!([provider("only"), provider("other")]));
+    assert!(server.reload());
+    assert_eq!(root.call("DELETE", &only, &Value::Null).status(), 200);
+    let other = format!("{PROVIDERS}?id=other");
+    assert_eq!(root.call("DELETE", &other, &Value::Null).status(), 409);
+    // What the message says helps.
+    let password = root.call(
+        "PATCH",
+        "/api/users?username=root",
+        &json!({ "password": "long enough" }),
+    );
+    assert_eq!(password.status(), 200, "{}", password.text());
+    assert_eq!(root.call("DELETE", &other, &Value::Null).status(), 200);
 }
