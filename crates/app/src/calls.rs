@@ -4,11 +4,11 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use config::{Allowed, Config};
+use config::Config;
 use http::HeaderValue;
 use icecast::relay::OwnAddresses;
 use observe::task::{self, TaskHandle};
-use outbound::{Allow, Client, Policy};
+use outbound::{Client, Policy};
 use relay::{Announcing, Pulls, Terms};
 use signin::RelyingParty;
 use tokio::sync::watch;
@@ -78,7 +78,7 @@ async fn call(context: Arc<Context>, mut stopped: watch::Receiver<bool>) {
 
 fn terms(client: &Client, config: &Config, instance: &str) -> Terms {
     Terms {
-        client: client.clone().with_policy(policy(config)),
+        client: client.clone().with_policy(Policy::of_config(config)),
         own: own(config),
         instance: instance.to_owned(),
     }
@@ -90,21 +90,16 @@ fn announcing(client: &Client, config: &Config) -> Announcing {
         .then(|| config.directory_server.parse().ok())
         .flatten();
     Announcing {
-        client: client.clone().with_policy(policy(config)),
+        client: client.clone().with_policy(Policy::of_config(config)),
         directories: directory.into_iter().collect(),
         base: base(config),
         page_title: config.page_title.clone(),
     }
 }
 
-fn policy(config: &Config) -> Policy {
-    Policy::new(&allow(&config.outbound_allow))
-}
-
 /// The client of webhooks, which reaches nothing private unless the configuration opens it for them.
 pub(crate) fn of_webhooks(client: &Client, config: &Config) -> Client {
-    let policy = Policy::for_webhooks(&allow(&config.outbound_allow_webhooks));
-    client.clone().with_policy(policy)
+    client.clone().with_policy(Policy::of_webhooks(config))
 }
 
 /// What webhooks are told of the server.
@@ -114,14 +109,6 @@ pub(crate) fn facts(config: &Config) -> Facts {
         base_url: config.base_url.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     }
-}
-
-fn allow(allowed: &[Allowed]) -> Vec<Allow> {
-    let allow = |allowed: &Allowed| match allowed {
-        Allowed::Net(net) => Allow::Net(*net),
-        Allowed::Host(host) => Allow::Host(host.clone()),
-    };
-    allowed.iter().map(allow).collect()
 }
 
 /// Where this server is reached, so that no relay pulls from it.

@@ -381,6 +381,8 @@ record! {
         "icon" icon: String = String::new(), Text, always;
         /// Whether it is offered.
         "enabled" enabled: bool = false, Flag, always;
+        /// Whether it is asked only where `outbound_allow` lets calls go, as everything that comes by the API.
+        "guarded" guarded: bool = false, Flag, absent;
     }
 }
 

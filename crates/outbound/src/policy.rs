@@ -27,6 +27,15 @@ pub enum Allow {
 #[error("\"{0}\" is neither an address, a network such as 192.168.1.0/24, nor a host name")]
 pub struct BadAllow(String);
 
+impl From<&config::Allowed> for Allow {
+    fn from(allowed: &config::Allowed) -> Self {
+        match allowed {
+            config::Allowed::Net(net) => Self::Net(*net),
+            config::Allowed::Host(host) => Self::Host(host.clone()),
+        }
+    }
+}
+
 impl FromStr for Allow {
     type Err = BadAllow;
 
@@ -135,6 +144,18 @@ impl Policy {
             }
         }
         policy
+    }
+
+    /// The policy for relay pulls, directories and downloads, as a configuration has it.
+    #[must_use]
+    pub fn of_config(config: &config::Config) -> Self {
+        Self::new(&entries(&config.outbound_allow))
+    }
+
+    /// The policy for webhooks, as a configuration has it.
+    #[must_use]
+    pub fn of_webhooks(config: &config::Config) -> Self {
+        Self::for_webhooks(&entries(&config.outbound_allow_webhooks))
     }
 
     /// The policy for webhooks, with the entries of `outbound_allow_webhooks`.
@@ -257,6 +278,10 @@ impl Policy {
 
 /// Whether `net` has `addr`. An IPv4-mapped address is its IPv4 address; NAT64 and 6to4 forms are not,
 /// because they leave by another way than the network that was listed.
+fn entries(allowed: &[config::Allowed]) -> Vec<Allow> {
+    allowed.iter().map(Allow::from).collect()
+}
+
 fn contains(net: &IpNet, addr: IpAddr) -> bool {
     net.contains(&addr) || net.contains(&addr.to_canonical())
 }

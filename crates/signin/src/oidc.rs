@@ -154,13 +154,13 @@ impl SigninError {
 }
 
 impl Oidc {
-    /// Asks providers through `client`, whose policy for addresses is replaced by one that lets everything through but
-    /// cloud metadata: providers stand in the operator's own file.
+    /// Asks providers through `client`, whose policy for addresses is replaced: those of the operator's own file may be
+    /// anywhere but at cloud metadata, guarded ones only where the configuration lets calls go.
     #[must_use]
     pub fn new(client: Client) -> Self {
         Self {
             states: States::new(),
-            directory: Directory::new(client.with_policy(fetch::policy())),
+            directory: Directory::new(client),
             github: Github::default(),
         }
     }
@@ -191,7 +191,7 @@ impl Oidc {
         let (mut url, scope) = match is_github(provider) {
             true => (self.github.authorization.clone(), "user:email"),
             false => (
-                self.metadata(provider, now).await?.authorization.clone(),
+                self.metadata(config, provider, now).await?.authorization.clone(),
                 "openid email profile",
             ),
         };
@@ -267,9 +267,9 @@ impl Oidc {
             redirect_uri: &redirect_uri,
         };
         let (subject, name, email) = match is_github(provider) {
-            true => self.at_github(provider, grant).await?,
+            true => self.at_github(config, provider, grant).await?,
             false => {
-                self.at_provider(provider, grant, &nonce, callback.query, now)
+                self.at_provider(config, provider, grant, &nonce, callback.query, now)
                     .await?
             }
         };
@@ -305,26 +305,27 @@ impl Oidc {
 
     async fn at_provider(
         &self,
+        config: &Config,
         provider: &OidcProvider,
         grant: Grant<'_>,
         nonce: &str,
         query: &str,
         now: Timestamp,
     ) -> Result<(String, String, String), SigninError> {
-        let metadata = self.metadata(provider, now).await?;
+        let metadata = self.metadata(config, provider, now).await?;
         // RFC 9207: a provider that says who it is must be the one that was asked.
         if parameter(query, "iss").is_some_and(|issuer| issuer != metadata.issuer) {
             failed(&provider.id, "authorization", "the answer names another issuer");
             return Err(SigninError::Exchange);
         }
         let request = grant.request(provider, metadata.token.clone(), metadata.secret_in_form);
-        let tokens = self.exchange(provider, request).await?;
+        let tokens = self.exchange(config, provider, request).await?;
         let token = tokens
             .get("id_token")
             .and_then(Value::as_str)
             .ok_or(SigninError::MissingIdToken)?;
         let claims = self
-            .claims(provider, &metadata, token, now)
+            .claims(config, provider, &metadata, token, now)
             .await
             .map_err(|reason| {
                 failed(&provider.id, "id_token", &reason);
@@ -345,11 +346,12 @@ impl Oidc {
 
     async fn at_github(
         &self,
+        config: &Config,
         provider: &OidcProvider,
         grant: Grant<'_>,
     ) -> Result<(String, String, String), SigninError> {
         let request = grant.request(provider, self.github.token.clone(), true);
-        let tokens = self.exchange(provider, request).await?;
+        let tokens = self.exchange(config, provider, request).await?;
         // GitHub answers 200 to a bad code as well.
         let token = tokens
             .get("access_token")
@@ -358,7 +360,7 @@ impl Oidc {
                 failed(&provider.id, "token", &complaint(&tokens));
                 SigninError::Exchange
             })?;
-        let profile = github::profile(self.directory.client(), &self.github, token).await;
+        let profile = github::profile(&self.directory.client(config, provider), &self.github, token).await;
         let profile = profile.map_err(|reason| {
             failed(&provider.id, "profile", &reason);
             SigninError::Github
@@ -369,17 +371,26 @@ impl Oidc {
 
     async fn metadata(
         &self,
+        config: &Config,
         provider: &OidcProvider,
         now: Timestamp,
     ) -> Result<std::sync::Arc<Metadata>, SigninError> {
-        self.directory.metadata(provider, now).await.map_err(|reason| {
-            failed(&provider.id, "discovery", &reason);
-            SigninError::Configuration(reason)
-        })
+        self.directory
+            .metadata(config, provider, now)
+            .await
+            .map_err(|reason| {
+                failed(&provider.id, "discovery", &reason);
+                SigninError::Configuration(reason)
+            })
     }
 
-    async fn exchange(&self, provider: &OidcProvider, request: Request) -> Result<Value, SigninError> {
-        let answer = fetch::send(self.directory.client(), request).await;
+    async fn exchange(
+        &self,
+        config: &Config,
+        provider: &OidcProvider,
+        request: Request,
+    ) -> Result<Value, SigninError> {
+        let answer = fetch::send(&self.directory.client(config, provider), request).await;
         let reason = match answer {
             Ok(answer) if answer.is_ok => return Ok(answer.json),
             Ok(answer) => format!("status {}: {}", answer.status, complaint(&answer.json)),
@@ -392,6 +403,7 @@ impl Oidc {
     /// Verifies a token, with newer keys if the kept ones do not fit.
     async fn claims(
         &self,
+        config: &Config,
         provider: &OidcProvider,
         metadata: &Metadata,
         token: &str,
@@ -403,12 +415,15 @@ impl Oidc {
             algorithms: &metadata.algorithms,
         };
         let token = Unverified::read(token).map_err(|bad| bad.to_string())?;
-        let keys = self.directory.keys(provider, metadata, false, now).await?;
+        let keys = self
+            .directory
+            .keys(config, provider, metadata, false, now)
+            .await?;
         let first = token.verify(&keys, &rules, now);
         if first != Err(BadToken::UnknownKey) {
             return first.map_err(|bad| bad.to_string());
         }
-        let keys = self.directory.keys(provider, metadata, true, now).await?;
+        let keys = self.directory.keys(config, provider, metadata, true, now).await?;
         token.verify(&keys, &rules, now).map_err(|bad| bad.to_string())
     }
 }

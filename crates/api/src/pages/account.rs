@@ -429,13 +429,10 @@ mod tests {
 
     fn provider(id: &str, name: &str, enabled: bool) -> OidcProvider {
         OidcProvider {
-            id: id.into(),
             name: name.into(),
-            client_id: String::new(),
-            client_secret: String::new(),
-            discovery_url: String::new(),
             icon: String::new(),
             enabled,
+            ..OidcProvider::new(id.into())
         }
     }
 

@@ -79,23 +79,3 @@ pub(crate) fn all() -> Vec<Endpoint> {
     .flatten()
     .collect()
 }
-
-/// Where calls to the outside may go, given what the configuration opens.
-pub(crate) fn policy(allowed: &[config::Allowed]) -> outbound::Policy {
-    outbound::Policy::new(&allow(allowed))
-}
-
-/// The same for webhooks, whose targets are never in the network of the server unless it says so.
-pub(crate) fn webhook_policy(allowed: &[config::Allowed]) -> outbound::Policy {
-    outbound::Policy::for_webhooks(&allow(allowed))
-}
-
-fn allow(allowed: &[config::Allowed]) -> Vec<outbound::Allow> {
-    allowed
-        .iter()
-        .map(|allowed| match allowed {
-            config::Allowed::Net(net) => outbound::Allow::Net(*net),
-            config::Allowed::Host(host) => outbound::Allow::Host(host.clone()),
-        })
-        .collect()
-}

@@ -130,6 +130,7 @@ async fn create(call: Call, _: NoQuery, Json(body): Json<Wanted>) -> Answer<Json
             return Err(Refusal::conflict("Provider already exists"));
         }
         let mut blank = OidcProvider::new(body.id.clone());
+        blank.guarded = true;
         if blank.id == GITHUB {
             GITHUB.clone_into(&mut blank.icon);
         }
@@ -236,7 +237,7 @@ fn check_url(call: &Call, wanted: &Wanted) -> Answer<()> {
     let url: url::Url = text
         .parse()
         .map_err(|error: url::ParseError| rejected(error.to_string()))?;
-    let policy = super::policy(&call.config().outbound_allow);
+    let policy = outbound::Policy::of_config(&call.config());
     policy
         .check_url(&url)
         .map_err(|refused| rejected(refused.to_string()))
@@ -256,7 +257,7 @@ fn changed(old: &OidcProvider, wanted: Wanted) -> Answer<OidcProvider> {
     let secret = wanted
         .client_secret
         .filter(|secret| !secret.is_empty() && secret != MASK);
-    let provider = OidcProvider {
+    let mut provider = OidcProvider {
         id: old.id.clone(),
         name: text("name", wanted.name, &old.name)?,
         client_id: text("client_id", wanted.client_id, &old.client_id)?,
@@ -264,7 +265,10 @@ fn changed(old: &OidcProvider, wanted: Wanted) -> Answer<OidcProvider> {
         discovery_url: text("discovery_url", wanted.discovery_url, &old.discovery_url)?,
         icon: text("icon", wanted.icon, &old.icon)?,
         enabled: wanted.enabled.unwrap_or(old.enabled),
+        guarded: old.guarded,
     };
+    // Who can change the address by the API may still not reach what only this machine should.
+    provider.guarded |= provider.discovery_url != old.discovery_url;
     if provider.client_id.is_empty() {
         return Err(Refusal::bad("client_id is required"));
     }
@@ -285,13 +289,12 @@ mod tests {
 
     fn google() -> OidcProvider {
         OidcProvider {
-            id: "google".into(),
             name: "Google".into(),
             client_id: "id".into(),
             client_secret: "hush".into(),
             discovery_url: "https://accounts.example".into(),
             icon: "google".into(),
-            enabled: true,
+            ..OidcProvider::new("google".into())
         }
     }
 
@@ -311,6 +314,15 @@ mod tests {
                 Ok(OidcProvider {
                     client_secret: "new".into(),
                     name: "G".into(),
+                    ..google()
+                }),
+            ),
+            (r#"{"discovery_url":" https://accounts.example "}"#, Ok(google())),
+            (
+                r#"{"discovery_url":"https://other.example"}"#,
+                Ok(OidcProvider {
+                    discovery_url: "https://other.example".into(),
+                    guarded: true,
                     ..google()
                 }),
             ),

@@ -225,7 +225,7 @@ fn checked(call: &Call, url: &str) -> Answer<String> {
         .trim()
         .parse()
         .map_err(|error: url::ParseError| rejected(error.to_string()))?;
-    let policy = super::policy(&call.config().outbound_allow);
+    let policy = outbound::Policy::of_config(&call.config());
     policy
         .check_url(&parsed)
         .map_err(|refused| rejected(refused.to_string()))?;

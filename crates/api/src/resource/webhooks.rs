@@ -245,7 +245,7 @@ fn blank(stored: &Webhook) -> Webhook {
 }
 
 fn check(hook: &Webhook, config: &Config) -> Result<(), Problem> {
-    webhook::check(hook, &super::webhook_policy(&config.outbound_allow_webhooks))
+    webhook::check(hook, &outbound::Policy::of_webhooks(config))
 }
 
 pub(super) fn bad(problem: Problem) -> Refusal {

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use config::OidcProvider;
+use config::{Config, OidcProvider};
 use jiff::{SignedDuration, Timestamp};
 use observe::Mutex;
 use observe::wait::{Kind, timed};
@@ -42,7 +42,7 @@ pub(crate) struct Metadata {
 pub(crate) struct Directory {
     client: Client,
     /// Held for a look-up.
-    known: Mutex<HashMap<String, Arc<Known>>>,
+    known: Mutex<HashMap<(String, bool), Arc<Known>>>,
 }
 
 /// What is known of one provider.
@@ -87,17 +87,19 @@ impl Directory {
         }
     }
 
-    pub(crate) fn client(&self) -> &Client {
-        &self.client
+    /// What asks a provider, at each hop only where it may be.
+    pub(crate) fn client(&self, config: &Config, provider: &OidcProvider) -> Client {
+        self.client.clone().with_policy(fetch::policy(config, provider))
     }
 
     /// The document of a provider.
     pub(crate) async fn metadata(
         &self,
+        config: &Config,
         provider: &OidcProvider,
         now: Timestamp,
     ) -> Result<Arc<Metadata>, String> {
-        let known = self.known(&provider.discovery_url);
+        let known = self.known(provider);
         let kept = || {
             known
                 .documents
@@ -113,7 +115,7 @@ impl Directory {
         if let Some(kept) = kept() {
             return kept;
         }
-        let (value, age) = match self.ask(&provider.discovery_url).await {
+        let (value, age) = match self.ask(config, provider).await {
             Ok((metadata, age)) => (Ok(Arc::new(metadata)), age),
             Err(reason) => (Err(reason), FAILED_FOR),
         };
@@ -124,12 +126,13 @@ impl Directory {
     /// The keys of a provider; newer ones than the kept ones where these `do_not_fit`.
     pub(crate) async fn keys(
         &self,
+        config: &Config,
         provider: &OidcProvider,
         metadata: &Metadata,
         do_not_fit: bool,
         now: Timestamp,
     ) -> Result<Arc<Keys>, String> {
-        let known = self.known(&provider.discovery_url);
+        let known = self.known(provider);
         let kept = || {
             let documents = known.documents.lock();
             let keys = documents.keys.as_ref().and_then(|kept| kept.fresh(now))?;
@@ -146,7 +149,7 @@ impl Directory {
             return Ok(keys);
         }
         known.documents.lock().keys_asked = Some(now);
-        let answer = fetch::send(&self.client, fetch::get(metadata.keys.clone())).await?;
+        let answer = fetch::send(&self.client(config, provider), fetch::get(metadata.keys.clone())).await?;
         let keys = Keys::of(&answer.json).filter(|_| answer.is_ok);
         let keys = Arc::new(keys.ok_or_else(|| format!("{} is no set of keys", metadata.keys))?);
         let age = SignedDuration::try_from(answer.fresh_for).unwrap_or(FAILED_FOR);
@@ -154,12 +157,14 @@ impl Directory {
         Ok(keys)
     }
 
-    fn known(&self, address: &str) -> Arc<Known> {
+    /// What an unguarded provider was told by an address says nothing about what a guarded one may be told by it.
+    fn known(&self, provider: &OidcProvider) -> Arc<Known> {
+        let key = (provider.discovery_url.clone(), provider.guarded);
         let mut all = self.known.lock();
-        if all.len() >= MOST_PROVIDERS && !all.contains_key(address) {
+        if all.len() >= MOST_PROVIDERS && !all.contains_key(&key) {
             all.clear();
         }
-        let known = all.entry(address.to_owned()).or_insert_with(|| {
+        let known = all.entry(key).or_insert_with(|| {
             Arc::new(Known {
                 turn: Semaphore::new(1),
                 documents: Mutex::new("oidc-documents", Documents::default()),
@@ -168,11 +173,16 @@ impl Directory {
         known.clone()
     }
 
-    async fn ask(&self, address: &str) -> Result<(Metadata, SignedDuration), String> {
+    async fn ask(
+        &self,
+        config: &Config,
+        provider: &OidcProvider,
+    ) -> Result<(Metadata, SignedDuration), String> {
+        let address = &provider.discovery_url;
         let issuer = issuer_of(address);
         let url = format!("{}{WELL_KNOWN}", issuer.trim_end_matches('/'));
         let url = Url::parse(&url).map_err(|_| format!("discovery_url {address:?} is not an address"))?;
-        let answer = fetch::send(&self.client, fetch::get(url.clone()))
+        let answer = fetch::send(&self.client(config, provider), fetch::get(url.clone()))
             .await
             .map_err(|reason| format!("{url}: {reason}"))?;
         if !answer.is_ok {

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use config::{Config, OidcProvider};
 use http::HeaderMap;
 use http::header::{ACCEPT, CACHE_CONTROL, HeaderValue};
 use outbound::{Allow, Client, Limits, Policy, Request};
@@ -28,9 +29,13 @@ pub(crate) struct Answer {
     pub(crate) fresh_for: Duration,
 }
 
-/// Providers stand in the operator's own file and often on the same network, so every address is allowed. Those of
-/// cloud metadata services are not: no provider is there.
-pub(crate) fn policy() -> Policy {
+/// Where a provider may be asked. Those of the operator's own file are often on the same network, so every address is
+/// allowed. Those of cloud metadata services are not: no provider is there. What came by the API reaches no further than
+/// anything else that does.
+pub(crate) fn policy(config: &Config, provider: &OidcProvider) -> Policy {
+    if provider.guarded {
+        return Policy::of_config(config);
+    }
     let everything = ["0.0.0.0/0", "::/0"].map(|net| net.parse::<Allow>().expect("both are networks"));
     Policy::new(&everything)
 }
@@ -126,20 +131,22 @@ mod tests {
     }
 
     #[test]
-    fn every_address_but_metadata_is_allowed() {
+    fn the_operators_own_providers_are_anywhere_but_at_metadata_and_guarded_ones_outside() {
+        let config = Config::default();
+        let own = OidcProvider::new("idp".into());
+        let mut guarded = own.clone();
+        guarded.guarded = true;
         for (url, allowed) in [
-            ("http://127.0.0.1:8080/", true),
-            ("https://localhost/", true),
-            ("https://10.0.0.1/", true),
-            ("https://[fd00::1]/", true),
-            ("http://169.254.169.254/", false),
-            ("ftp://radio.example/", false),
+            ("https://radio.example/", (true, true)),
+            ("http://127.0.0.1:8080/", (true, false)),
+            ("https://localhost/", (true, false)),
+            ("https://10.0.0.1/", (true, false)),
+            ("https://[fd00::1]/", (true, false)),
+            ("http://169.254.169.254/", (false, false)),
+            ("ftp://radio.example/", (false, false)),
         ] {
-            assert_eq!(
-                policy().check_url(&url.parse().unwrap()).is_ok(),
-                allowed,
-                "{url}"
-            );
+            let check = |provider| policy(&config, provider).check_url(&url.parse().unwrap()).is_ok();
+            assert_eq!((check(&own), check(&guarded)), allowed, "{url}");
         }
     }
 }

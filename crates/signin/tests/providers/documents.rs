@@ -1,5 +1,9 @@
 //! The exchange of the code, and what is kept of a provider's documents and keys.
 
+use std::io::ErrorKind;
+use std::net::TcpListener;
+
+use config::Allowed;
 use serde_json::json;
 
 use crate::provider::{Key, SECRET, basic};
@@ -165,4 +169,41 @@ async fn both_spellings_of_the_address_work() {
             "{end:?}"
         );
     }
+}
+
+/// What came by the API is asked only where the configuration lets calls go, whatever a name resolves to and whatever the
+/// provider's document says.
+#[tokio::test]
+async fn guarded_providers_are_asked_only_where_calls_may_go() {
+    let mut station = Station::new().await;
+    station.config.oidc_providers[0].guarded = true;
+    let refused = station
+        .oidc
+        .begin(&station.config, "idp", BASE, "", None, time(0))
+        .await;
+    let (status, text) = told(refused);
+    assert!(
+        status == 500 && text.contains("outbound_allow"),
+        "{status} {text}"
+    );
+    assert_eq!(station.provider.asked(DOCUMENT), 0);
+
+    let mut station = Station::new().await;
+    station.config.oidc_providers[0].guarded = true;
+    station.config.outbound_allow = vec![Allowed::Net("127.0.0.1/32".parse().unwrap())];
+    station.sign_in(|_| {}).await.unwrap();
+
+    // The document leads elsewhere in the network of the server.
+    let mut station = Station::new().await;
+    station.config.oidc_providers[0].guarded = true;
+    station.config.outbound_allow = vec![Allowed::Net("127.0.0.1/32".parse().unwrap())];
+    let elsewhere = TcpListener::bind("127.0.0.2:0").unwrap();
+    elsewhere.set_nonblocking(true).unwrap();
+    let address = elsewhere.local_addr().unwrap();
+    station.change(|state| state.document["token_endpoint"] = json!(format!("http://{address}/token")));
+    assert_eq!(
+        told(station.sign_in(|_| {}).await),
+        (401, "Authentication failed".to_owned())
+    );
+    assert_eq!(elsewhere.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
 }
