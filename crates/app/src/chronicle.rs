@@ -4,8 +4,7 @@
 //! queue and returns; whoever cannot keep up loses news, never time.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::Path,
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -16,11 +15,12 @@ use config::{Config, MountName};
 use geo::Geo;
 use mount::{Happening, Mounts, Witness};
 use observe::{Mutex, task};
-use relay::{Phase, RelayState};
 use store::{AgentKind, Retention, Sample, Settings, Store};
 use webhook::{Backlog, Notice, Webhooks};
 
 use crate::context::Context;
+
+mod watch;
 
 observe::event! {
     /// The database could not be read and another one was begun.
@@ -285,103 +285,9 @@ pub(crate) async fn connect(mounts: &Mounts, auth: &Arc<Auth>, store: Option<&St
     });
 }
 
-/// What is looked at from time to time, because nobody tells of it.
-#[derive(Default)]
-struct Watch {
-    /// Relays that are down, since when.
-    down: BTreeMap<MountName, Instant>,
-    /// Relays that were up at some time.
-    known: BTreeSet<MountName>,
-    /// The most listeners that were told of each mount.
-    peaks: BTreeMap<MountName, u64>,
-    is_disk_low: bool,
-}
-
-/// How often relays are looked at.
-const LOOK: Duration = Duration::from_secs(5);
-/// Looks at relays between two looks at everything else.
-const LOOKS: u32 = 12;
-/// Less room than this on the disk is told.
-const LEAST_ROOM: u64 = 100 << 20;
-
-impl Watch {
-    fn relays(&mut self, states: Vec<(MountName, RelayState)>, webhooks: &Webhooks) {
-        for (mount, state) in states {
-            let is_up = matches!(state.phase, Phase::Connected);
-            if is_up {
-                self.known.insert(mount.clone());
-                if let Some(since) = self.down.remove(&mount) {
-                    webhooks.tell(Notice::RelayUp {
-                        mount: mount.to_string(),
-                        upstream: state.url,
-                        down: since.elapsed(),
-                    });
-                }
-            } else if matches!(state.phase, Phase::Failed | Phase::Reconnecting)
-                && self.known.contains(&mount)
-                && !self.down.contains_key(&mount)
-            {
-                self.down.insert(mount.clone(), Instant::now());
-                webhooks.tell(Notice::RelayDown {
-                    mount: mount.to_string(),
-                    upstream: state.url,
-                    error: state.last_error.unwrap_or_default(),
-                });
-            }
-        }
-    }
-
-    /// A mount's first audience is no record; what beats it later is.
-    fn audiences(&mut self, mounts: &Mounts, webhooks: &Webhooks) {
-        for mount in mounts.snapshot(Instant::now()) {
-            let previous = self.peaks.get(&mount.name).copied();
-            if previous.is_none_or(|previous| mount.listener_peak > previous) {
-                self.peaks.insert(mount.name.clone(), mount.listener_peak);
-            }
-            if let Some(previous) =
-                previous.filter(|previous| *previous > 0 && mount.listener_peak > *previous)
-            {
-                webhooks.tell(Notice::ListenerPeak {
-                    mount: mount.name.to_string(),
-                    listeners: mount.listener_peak,
-                    previous,
-                });
-            }
-        }
-    }
-
-    fn disk(&mut self, folder: &Path, webhooks: &Webhooks) {
-        let Ok(room) = rustix::fs::statvfs(folder) else {
-            return;
-        };
-        let (free, total) = (room.f_bavail * room.f_frsize, room.f_blocks * room.f_frsize);
-        let was_low = std::mem::replace(&mut self.is_disk_low, free < LEAST_ROOM);
-        if self.is_disk_low && !was_low {
-            webhooks.tell(Notice::DiskLow {
-                path: folder.display().to_string(),
-                free_bytes: free,
-                total_bytes: total,
-            });
-        }
-    }
-}
-
-async fn watch(context: Arc<Context>) {
-    let webhooks = context.api.parts().webhooks.clone();
-    let mut watch = Watch::default();
-    for look in 1_u32.. {
-        tokio::time::sleep(LOOK).await;
-        watch.relays(context.relays.states(), &webhooks);
-        if look % LOOKS == 0 {
-            watch.audiences(&context.mounts, &webhooks);
-            watch.disk(&context.config.load().data_dir, &webhooks);
-        }
-    }
-}
-
 /// Starts what keeps the history while the server runs.
 pub(crate) fn keep(context: &Arc<Context>) {
-    task::spawn("watch", (), watch(Arc::clone(context))).detach();
+    task::spawn("watch", (), watch::run(Arc::clone(context))).detach();
     let geo = Arc::clone(&context.api.parts().geo);
     task::spawn("places", (), look_for_places(Arc::clone(context), geo)).detach();
     let Some(store) = context.api.parts().store.clone() else {

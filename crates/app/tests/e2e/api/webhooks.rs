@@ -457,6 +457,53 @@ fn a_fallback_is_told_with_the_number_of_those_who_were_moved() {
 }
 
 #[test]
+fn a_relay_is_told_when_its_upstream_goes_and_when_it_is_back() {
+    let receiver = Receiver::start();
+    let upstream = setup().set("source_grace_seconds", 0).start();
+    let feeder = publish(&upstream, "/own");
+    upstream.wait_for_mount("/own");
+    let url = upstream.url("/own");
+    let server = open()
+        .set("outbound_allow", json!(["127.0.0.1/32"]))
+        .set(
+            "relays",
+            json!([{ "url": url, "mount": "/relayed", "enabled": true }]),
+        )
+        .start();
+    let root = Client::login(&server, "root", PASSWORD);
+    add(&root, &hook(&receiver, &["relay_down", "relay_up"]));
+    server.wait_for_mount("/relayed");
+    // Only what was seen up can go down, and it is looked at every five seconds.
+    let uptime = || {
+        let stats = root.get("/api/stats").json();
+        stats["uptime_seconds"].as_u64().expect("seconds")
+    };
+    let seen = uptime() + 7;
+    until("a look at the relay", || (uptime() >= seen).then_some(()));
+
+    drop(feeder);
+    let told = receiver.wait_for("relay_down", 1).remove(0).json()["data"].clone();
+    assert_eq!(
+        (&told["mount"], &told["upstream"]),
+        (&json!("/relayed"), &json!(url)),
+        "{told}"
+    );
+    assert!(
+        told["error"].as_str().is_some_and(|error| !error.is_empty()),
+        "{told}"
+    );
+
+    let _feeder = publish(&upstream, "/own");
+    let told = receiver.wait_for("relay_up", 1).remove(0).json()["data"].clone();
+    assert_eq!(
+        (&told["mount"], &told["upstream"]),
+        (&json!("/relayed"), &json!(url)),
+        "{told}"
+    );
+    assert_eq!(receiver.wait_for("relay_down", 1).len(), 1, "told once");
+}
+
+#[test]
 fn a_lockout_is_told_once() {
     let receiver = Receiver::start();
     let server = open().strict_loopback().start();
