@@ -115,8 +115,6 @@ pub struct Api {
     /// The description of the table, made when it is first asked for.
     documents: Arc<OnceLock<Documents>>,
     paces: Paces,
-    /// Names this process in the numbers of requests.
-    process: String,
 }
 
 /// How often callers may call.
@@ -146,7 +144,6 @@ impl Api {
                 reads: Mutex::new("api.pace.reads", Pace::new(100)),
                 public: Mutex::new("api.pace.public", Pace::new(20)),
             },
-            process: format!("{:08x}", fastrand::u32(..)),
         }
     }
 

@@ -8,7 +8,7 @@ use std::{
 
 use config::MountName;
 use front::{
-    Exchange, Handler, Handling, Request,
+    Exchange, Handler, Handling, Request, RequestId,
     route::{self, Route},
 };
 use http::Method;
@@ -23,7 +23,7 @@ observe::event! {
     = Info "connection_dropped": "Dropping connection from banned IP at TCP level"
 
     /// A request, before anything is done about it. The path alone: queries of old encoders hold passwords.
-    struct Received<'a> { method: &'a str, path: &'a str, ip: IpAddr }
+    struct Received<'a> { method: &'a str, path: &'a str, ip: IpAddr, request_id: &'a RequestId }
     = Debug "request_received": "Request"
 
     /// A proxy on this machine makes all clients look alike.
@@ -66,6 +66,7 @@ impl Handler for Switchboard {
             method: request.method.as_str(),
             path: request.path(),
             ip: request.client,
+            request_id: &request.request_id,
         });
         match request.route() {
             Route::Source(mount) => Box::pin(ingest::publish(context, mount, request, exchange)),

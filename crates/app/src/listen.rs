@@ -71,6 +71,7 @@ pub(crate) async fn listen(
     let config = context.config.load();
     let station = describe(&stream, &context.mounts.settings());
     let chain = relay::is_relay(&request.headers).then(|| chain(context, &stream));
+    let request_id = request.request_id.to_string();
     let head = ListenerHead {
         http_10: request.version != Version::Http11,
         content_type: stream.content_type(),
@@ -79,6 +80,7 @@ pub(crate) async fn listen(
         metaint,
         fed_by: if primary { FedBy::Primary } else { FedBy::Fallback },
         chain: chain.as_deref(),
+        request_id: Some(&request_id),
         date: Timestamp::now(),
     };
     if request.method == Method::HEAD {

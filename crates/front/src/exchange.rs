@@ -26,6 +26,7 @@ use crate::framing::{Decoder, Framing};
 use crate::head::Version;
 use crate::limits::Limits;
 use crate::metrics::Tally;
+use crate::request_id::{RequestId, X_REQUEST_ID};
 use crate::wire::Wire;
 use crate::{Request, Stream};
 
@@ -84,6 +85,7 @@ struct Reply {
     keep_alive: bool,
     /// A source announced no body: what follows the head is audio, never a request.
     unframed: bool,
+    request_id: RequestId,
     limits: Arc<Limits>,
     closing: Closing,
     tally: Tally,
@@ -105,6 +107,7 @@ impl Exchange {
                 is_head: request.method == http::Method::HEAD,
                 keep_alive: wants.keep_alive,
                 unframed: request.is_source() && request.framing == Framing::Absent,
+                request_id: request.request_id.clone(),
                 limits: Arc::clone(limits),
                 closing: closing.clone(),
                 tally: Tally::new(request),
@@ -258,6 +261,9 @@ async fn answer<B: Body<Data = Bytes>>(
         is_head: reply.is_head,
         keep_alive,
     };
+    response
+        .headers_mut()
+        .insert(X_REQUEST_ID, reply.request_id.to_value());
     let (ending, keep_alive) = settle(&mut response, terms);
     let (parts, body) = response.into_parts();
     let head = head_bytes(reply.version, parts.status, &parts.headers);

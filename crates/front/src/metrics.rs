@@ -366,6 +366,7 @@ impl Tally {
                 ("route", Value::text(template.as_str())),
                 ("method", Value::text(verb.as_str())),
                 ("ip", Value::text(&request.client.to_string())),
+                ("request_id", Value::text(&request.request_id.to_string())),
             ];
             Span::start("request", fields)
         });

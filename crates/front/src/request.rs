@@ -12,6 +12,7 @@ use crate::client::client_address;
 use crate::connection::Ends;
 use crate::framing::Framing;
 use crate::head::{Head, Version};
+use crate::request_id::RequestId;
 use crate::route::{Route, is_source, route};
 use crate::{Handler, Target};
 
@@ -43,6 +44,8 @@ pub struct Request {
     pub host: String,
     /// The connection, unique for the life of the process.
     pub id: u64,
+    /// This request, in its answer and in the log.
+    pub request_id: RequestId,
 }
 
 impl Request {
@@ -62,6 +65,7 @@ impl Request {
         let scheme_https = client
             .proto
             .map_or(ends.secure, |proto| proto.eq_ignore_ascii_case("https"));
+        let request_id = RequestId::of(&head.headers, client.via_trusted_proxy);
         Self {
             method: head.method,
             version: head.version,
@@ -75,6 +79,7 @@ impl Request {
             scheme_https,
             host,
             id,
+            request_id,
         }
     }
 

@@ -53,6 +53,8 @@ pub struct ListenerHead<'a> {
     /// The instances that the stream came through, for a listener that is a relay itself
     /// ([`Chain::through`](crate::relay::Chain::through)).
     pub chain: Option<&'a str>,
+    /// The number under which the log knows the request.
+    pub request_id: Option<&'a str>,
     /// The time of the answer.
     pub date: Timestamp,
 }
@@ -159,6 +161,9 @@ impl ListenerHead<'_> {
         if let Some(chain) = self.chain {
             put(relay::LOOP_HEADER, clean(chain).into());
         }
+        if let Some(id) = self.request_id {
+            put("X-Request-Id", clean(id).into());
+        }
     }
 }
 
@@ -200,6 +205,7 @@ mod tests {
             metaint: None,
             fed_by: FedBy::Primary,
             chain: None,
+            request_id: None,
             date: "2025-09-02T08:00:00Z".parse().unwrap(),
         }
     }

@@ -3,13 +3,7 @@
 //! Contract: method, forgery (403), who asks (401), how often (429), what they may (403), the body (400, 413, 415),
 //! then the handler. A body that is no form is not read before it is known who sends it.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Instant,
-};
+use std::{sync::Arc, time::Instant};
 
 use auth::{Action, Caller, ChangeRequest, Identified, Presented};
 use bytes::Bytes;
@@ -23,7 +17,6 @@ use super::{
 };
 use crate::{Api, Reply, events::EventStream};
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// What of a feed may wait in the system for a slow reader; more would be old news.
 const UNSENT: u32 = 16 << 10;
 
@@ -35,14 +28,11 @@ impl Api {
 
     /// Answers a request for an endpoint.
     pub(crate) async fn endpoint(&self, request: Request, mut exchange: Exchange) -> Outcome {
-        let id = self.request_id();
         let raw = raw_path(&request);
         let (endpoint, names) = match self.table.find(&request.method, request.path(), &raw) {
             Found::Endpoint(endpoint, names) => (endpoint, names),
             Found::OtherMethods(others) => {
-                return exchange
-                    .respond(finish(other_method(&request, &others), &id))
-                    .await;
+                return exchange.respond(finish(other_method(&request, &others))).await;
             }
             Found::Nothing => {
                 let reply = if request.path().starts_with("/api") {
@@ -50,7 +40,7 @@ impl Api {
                 } else {
                     Refusal::missing("404 page not found").plain()
                 };
-                return exchange.respond(finish(reply, &id)).await;
+                return exchange.respond(finish(reply)).await;
             }
         };
         let done = match self.run(endpoint, names, request, &mut exchange).await {
@@ -63,14 +53,12 @@ impl Api {
                 if endpoint.deprecated {
                     deprecate(&mut reply);
                 }
-                exchange.respond(finish(reply, &id)).await
+                exchange.respond(finish(reply)).await
             }
             Done::Feed(opened) => {
                 exchange.limit_unsent(UNSENT);
                 let stream = EventStream::guarded(*opened, exchange.closing());
-                let mut response = crate::events::private_feed(stream);
-                set(&mut response, REQUEST_ID, &id);
-                exchange.respond(response).await
+                exchange.respond(crate::events::private_feed(stream)).await
             }
         }
     }
@@ -199,11 +187,6 @@ impl Api {
             .take(who, now)
             .map_err(|wait| Refusal::too_many("Too many requests; slow down", wait))
     }
-
-    fn request_id(&self) -> String {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        format!("{}-{:x}", self.process, NEXT.fetch_add(1, Ordering::Relaxed))
-    }
 }
 
 /// What whoever is signed in is told who may not do this.
@@ -290,9 +273,8 @@ fn other_method(request: &Request, others: &[&Endpoint]) -> Reply {
     reply
 }
 
-fn finish(mut reply: Reply, id: &str) -> Reply {
+fn finish(mut reply: Reply) -> Reply {
     guard(reply.headers_mut());
-    set(&mut reply, REQUEST_ID, id);
     reply
 }
 

@@ -167,6 +167,7 @@ impl World {
             scheme_https: false,
             host: "radio.example:8000".into(),
             id: 1,
+            request_id: front::RequestId::random(),
         };
         let reply = match request.route() {
             Route::AdminShell => self.runtime.block_on(self.api.administration(&request)),

@@ -187,6 +187,79 @@ fn every_line_of_text_has_its_parts() {
     }
 }
 
+/// The value of a field in a line of text.
+fn field(line: &str, key: &str) -> Option<String> {
+    let fields: Value = serde_json::from_str(line.split('\t').nth(4)?).ok()?;
+    fields[key].as_str().map(str::to_owned)
+}
+
+#[test]
+fn every_answer_names_the_line_of_its_request() {
+    let server = Server::setup()
+        .arg("-log-level=debug")
+        .set("banned_ips", json!(["198.51.100.7"]))
+        .set("trusted_proxies", json!(["127.0.0.1"]))
+        .start();
+    let mut source = Source::open(&server, "/live");
+    source.send(Mp3::new('a').bytes(10_000));
+    server.wait_for_mount("/live");
+    let given = |id: &str| format!("X-Forwarded-For: 203.0.113.5\r\nX-Request-Id: {id}\r\n");
+    let banned = "X-Forwarded-For: 198.51.100.7\r\n".to_owned();
+    let longest = "a-B_2.".repeat(10);
+    for (method, target, lines, status, taken) in [
+        ("GET", "/", String::new(), 200, None),
+        ("GET", "/favicon.ico", String::new(), 200, None),
+        ("GET", "/assets/none.js", String::new(), 404, None),
+        ("GET", "/api/me", String::new(), 401, None),
+        ("GET", "/api/nothing", String::new(), 404, None),
+        ("GET", "/status-json.xsl", String::new(), 200, None),
+        ("GET", "/admin/stats", String::new(), 401, None),
+        ("GET", "/live.m3u", String::new(), 200, None),
+        ("GET", "/nowhere", String::new(), 404, None),
+        ("OPTIONS", "/live", String::new(), 204, None),
+        ("DELETE", "/live", String::new(), 405, None),
+        ("HEAD", "/live", String::new(), 200, None),
+        ("GET", "/live", String::new(), 200, None),
+        ("GET", "/live", given("for-players"), 200, Some("for-players")),
+        ("GET", "/", banned, 403, None),
+        ("GET", "/api/me", given(&longest), 401, Some(longest.as_str())),
+        ("GET", "/api/me", given("two words"), 401, None),
+        ("GET", "/api/me", given(&format!("{longest}12345")), 401, None),
+    ] {
+        let mut wire = server.connect();
+        wire.send(format!("{method} {target} HTTP/1.1\r\nHost: h\r\n{lines}\r\n"));
+        let head = wire.head();
+        assert_eq!(head.status, status, "{method} {target}");
+        let ids: Vec<_> = head
+            .headers
+            .iter()
+            .filter(|(name, _)| name == "X-Request-Id")
+            .collect();
+        assert_eq!(ids.len(), 1, "{method} {target}: {head:?}");
+        let id = &ids[0].1;
+        match taken {
+            Some(taken) => assert_eq!(id, taken),
+            None => assert!(
+                id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit()),
+                "{method} {target}: {id}"
+            ),
+        }
+        let line = until("the line of the request", || {
+            let mut lines = server.log_with("\tRequest\t").into_iter();
+            lines.find(|line| field(line, "request_id").as_deref() == Some(id))
+        });
+        assert_eq!(field(&line, "method").as_deref(), Some(method), "{line}");
+        assert_eq!(field(&line, "path").as_deref(), Some(target), "{line}");
+    }
+}
+
+#[test]
+fn strangers_do_not_number_their_requests() {
+    let server = Server::start();
+    let reply = get(server.address(), "/api/me", "X-Request-Id: mine\r\n");
+    assert_ne!(reply.head.get("x-request-id"), Some("mine"));
+}
+
 /// A server that logs into files of its folder; it says where it listens on its way there.
 fn into_files(setup: Setup) -> (Server, impl Fn(&str) -> String) {
     let server = setup.arg("-log-file").arg("main.log").start();
