@@ -273,7 +273,7 @@ fn follow_log(context: &Context, before: &Config, now: &Config) {
     observe::log::set_level(logging::level(now.log.level));
     let moved = before.log.file != now.log.file
         || before.log.auth_file != now.log.auth_file
-        || before.log.json != now.log.json;
+        || before.log.shape() != now.log.shape();
     if moved {
         match logging::start(now) {
             Ok(log) => context.log.store(Arc::new(log)),

@@ -12,7 +12,7 @@ use std::{
 
 use auth::SetupToken;
 use config::{Config, FirstRunSecrets, LoadError, Loaded, Overrides};
-use observe::log::{Format, LogHandle};
+use observe::log::LogHandle;
 use sd_notify::NotifyState;
 use tokio::sync::{mpsc, watch};
 
@@ -98,15 +98,17 @@ pub(crate) fn run(invocation: Invocation) -> u8 {
     if daemon::is_child() {
         daemon::detach();
     }
-    let (json, path) = (invocation.overrides.json_logs, invocation.config.clone());
+    let (overrides, path) = (invocation.overrides.clone(), invocation.config.clone());
     match start_and_serve(invocation) {
         Ok(code) => code,
         Err(error) => {
             // The last words go to the terminal, in the shape that whoever reads it expects.
-            let json = json.unwrap_or_else(|| Loaded::read(&path).is_ok_and(|loaded| loaded.config.log.json));
-            let format = if json { Format::Json } else { Format::Text };
+            let config = Loaded::read(&path)
+                .map(|loaded| loaded.config)
+                .unwrap_or_default()
+                .with(&overrides);
             let log = observe::log::start(observe::log::Settings {
-                format,
+                format: logging::format(&config),
                 ..Default::default()
             });
             observe::emit(Fatal {

@@ -52,6 +52,6 @@ pub use secret::{is_bcrypt, mask};
 pub use settings::{Config, suggest_key};
 pub use store::{SaveError, Saved, Store, create, to_text};
 pub use values::{
-    AcmeChallenge, Allowed, AudioFormat, Endpoint, LogLevel, OpusApplication, Role, StatusSource,
+    AcmeChallenge, Allowed, AudioFormat, Endpoint, LogFormat, LogLevel, OpusApplication, Role, StatusSource,
     UnknownWord, Visibility, parse_domains, parse_net,
 };

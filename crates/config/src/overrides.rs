@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::{
     settings::Config,
-    values::{Endpoint, LogLevel},
+    values::{Endpoint, LogFormat, LogLevel},
 };
 
 /// What flags say; none is "the file counts".
@@ -28,6 +28,8 @@ pub struct Overrides {
     pub log_level: Option<LogLevel>,
     /// `-json-logs`
     pub json_logs: Option<bool>,
+    /// `-log-format`; like the file's key it yields to JSON lines, but only to those of the flag beside it.
+    pub log_format: Option<LogFormat>,
     /// `-log-file`
     pub log_file: Option<String>,
     /// `-auth-log-file`
@@ -54,7 +56,9 @@ impl Config {
         put(&mut config.use_https, given.use_https);
         put(&mut config.domains, given.domains);
         put(&mut config.log.level, given.log_level);
+        put(&mut config.log.json, given.log_format.map(|_| false));
         put(&mut config.log.json, given.json_logs);
+        put(&mut config.log.format, given.log_format);
         put(
             &mut config.log.file,
             given.log_file.map(|file| (!file.is_empty()).then_some(file)),
@@ -99,6 +103,43 @@ mod tests {
         );
         assert_eq!(running.log.file, None);
         assert_eq!(file.with(&Overrides::default()), file);
+    }
+
+    #[test]
+    fn the_shape_of_the_log_is_what_the_command_line_says() {
+        use LogFormat::{Journal, Json, Text};
+        for (file, json_logs, log_format, shape) in [
+            (r#"{"json": true}"#, None, None, Json),
+            (r#"{"json": true}"#, Some(false), None, Text),
+            (r#"{"json": true}"#, None, Some(Journal), Journal),
+            (r#"{"json": true}"#, None, Some(Text), Text),
+            (r#"{"json": true, "format": "journal"}"#, None, None, Json),
+            (
+                r#"{"json": true, "format": "journal"}"#,
+                Some(false),
+                None,
+                Journal,
+            ),
+            (r#"{"format": "journal"}"#, None, None, Journal),
+            (r#"{"format": "journal"}"#, Some(true), None, Json),
+            (r#"{"format": "JSON"}"#, None, None, Json),
+            (r#"{}"#, None, Some(Json), Json),
+            (r#"{}"#, Some(true), Some(Journal), Json),
+            (r#"{}"#, Some(false), Some(Journal), Journal),
+        ] {
+            let mut config = Config::default();
+            config.set("log", file).unwrap();
+            let overrides = Overrides {
+                json_logs,
+                log_format,
+                ..Overrides::default()
+            };
+            assert_eq!(
+                config.with(&overrides).log.shape(),
+                shape,
+                "{file} {json_logs:?} {log_format:?}"
+            );
+        }
     }
 
     #[test]

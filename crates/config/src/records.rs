@@ -10,8 +10,8 @@ use crate::{
     mount_name::MountName,
     record::{Record, nested, record},
     values::{
-        AcmeChallenge, AudioFormat, Endpoint, EndpointText, Format, LogLevel, OpusApplication, Role,
-        Visibility, web_address,
+        AcmeChallenge, AudioFormat, Endpoint, EndpointText, Format, LogFormat, LogLevel, OpusApplication,
+        Role, Visibility, web_address,
     },
 };
 
@@ -513,12 +513,22 @@ record! {
     LogConfig requires [] {
         /// How much.
         "level" level: LogLevel = LogLevel::Info, one_of::<LogLevel>(), always;
-        /// JSON lines.
+        /// JSON lines, whatever the format says.
         "json" json: bool = false, Flag, always;
+        /// The shape of the lines; see [`LogConfig::shape`].
+        "format" format: LogFormat = LogFormat::Text, one_of::<LogFormat>(), absent;
         /// Appended to instead of standard output.
         "file" file: Option<String> = None, Maybe(Text), absent;
         /// A separate trail of logins.
         "auth_file" auth_file: Option<String> = None, Maybe(Text), absent;
+    }
+}
+
+impl LogConfig {
+    /// The shape of the lines, by both keys that say something about it.
+    #[must_use]
+    pub fn shape(&self) -> LogFormat {
+        if self.json { LogFormat::Json } else { self.format }
     }
 }
 

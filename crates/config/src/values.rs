@@ -111,6 +111,34 @@ impl Word for LogLevel {
     ];
 }
 
+/// What lines of the log look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// Parts between tabs.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+    /// Text as systemd's journal wants it: without the time, which it has, and with the priority, which it reads.
+    Journal,
+}
+
+impl FromStr for LogFormat {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, UnknownWord> {
+        Self::from_spelling(text).ok_or(UnknownWord)
+    }
+}
+
+impl Word for LogFormat {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("text", Self::Text),
+        ("json", Self::Json),
+        ("journal", Self::Journal),
+    ];
+}
+
 /// How `/status-json.xsl` writes `source`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum StatusSource {

@@ -404,6 +404,7 @@ fn keys_are_set_strictly() {
         ("ingest.rtmp_enabled", "true", "true"),
         ("ingest.rtmp_port", "127.0.0.1:1936", "\"127.0.0.1:1936\""),
         ("log.level", "debug", "\"debug\""),
+        ("log.format", "journal", "\"journal\""),
         ("relays[0].enabled", "true", "true"),
         ("relays.0.url", "http://y/z", "\"http://y/z\""),
         ("visible_mounts./stream.mp3", "true", "true"),

@@ -44,6 +44,7 @@ fn bash() -> String {
     case "$before" in
         -config|-log-file|-auth-log-file|-pid-file) COMPREPLY=($(compgen -f -- "$word")); return ;;
         -data-dir) COMPREPLY=($(compgen -d -- "$word")); return ;;
+        -log-format) COMPREPLY=($(compgen -W "text json journal" -- "$word")); return ;;
         -log-level) COMPREPLY=($(compgen -W "debug info warn error" -- "$word")); return ;;
         get|set) COMPREPLY=($(compgen -W "{keys}" -- "$word")); return ;;
         completions) COMPREPLY=($(compgen -W "bash zsh fish" -- "$word")); return ;;
@@ -72,6 +73,7 @@ fn zsh() -> String {
             (_, None) => "",
             ("config" | "log-file" | "auth-log-file" | "pid-file", _) => ":file:_files",
             ("data-dir", _) => ":directory:_files -/",
+            ("log-format", _) => ":format:(text json journal)",
             ("log-level", _) => ":level:(debug info warn error)",
             (_, Some(_)) => ":value:",
         };
@@ -98,6 +100,7 @@ fn fish() -> String {
             (_, None) => "",
             ("config" | "log-file" | "auth-log-file" | "pid-file", _) => " -r -F",
             ("data-dir", _) => " -r -a '(__fish_complete_directories)'",
+            ("log-format", _) => " -r -a 'text json journal'",
             ("log-level", _) => " -r -a 'debug info warn error'",
             (_, Some(_)) => " -r",
         };

@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 
-use config::{Endpoint, LogLevel, Overrides, parse_bool, parse_domains};
+use config::{Endpoint, LogFormat, LogLevel, Overrides, parse_bool, parse_domains};
 
 /// A flag as help and completions show it.
 #[derive(Debug)]
@@ -68,6 +68,11 @@ pub(crate) const FLAGS: &[Flag] = &[
         "",
         "append the log to this file instead of standard output",
     ),
+    text(
+        "log-format",
+        "text",
+        "text, json, or journal (text without the time, for systemd); overrides log.format and log.json",
+    ),
     text("log-level", "info", "debug, info, warn or error"),
     text(
         "metrics-listen",
@@ -128,6 +133,7 @@ pub(crate) struct Flags {
     pub(crate) domains: Option<String>,
     pub(crate) log_level: Option<String>,
     pub(crate) json_logs: Option<bool>,
+    pub(crate) log_format: Option<String>,
     pub(crate) log_file: Option<String>,
     pub(crate) auth_log_file: Option<String>,
     pub(crate) metrics_listen: Option<String>,
@@ -244,6 +250,7 @@ impl Flags {
             "https-port" => &mut self.https_port,
             "domains" => &mut self.domains,
             "log-level" => &mut self.log_level,
+            "log-format" => &mut self.log_format,
             "log-file" => &mut self.log_file,
             "auth-log-file" => &mut self.auth_log_file,
             "metrics-listen" => &mut self.metrics_listen,
@@ -313,6 +320,7 @@ impl Flags {
                 .as_deref()
                 .map(|level| level.parse().unwrap_or_default()),
             json_logs: self.json_logs,
+            log_format: self.log_format.as_deref().map(log_format).transpose()?,
             log_file: self.log_file.clone(),
             auth_log_file: self.auth_log_file.clone(),
             metrics_listen: metrics_listen.transpose()?,
@@ -323,6 +331,14 @@ impl Flags {
                 .map(PathBuf::from),
         })
     }
+}
+
+fn log_format(text: &str) -> Result<LogFormat, WrongUsage> {
+    text.parse().map_err(|_| WrongUsage::BadValue {
+        flag: "log-format",
+        value: text.to_owned(),
+        wanted: "not one of text, json, journal",
+    })
 }
 
 fn endpoint(text: &str) -> Result<Endpoint, WrongUsage> {
@@ -511,6 +527,11 @@ mod tests {
             (given.port, given.https_port, given.metrics_listen),
             (Some(0), None, Some(Vec::new()))
         );
+        let given = overrides(&["-log-format", "Journal"]).unwrap();
+        assert_eq!(
+            (given.log_format, given.json_logs),
+            (Some(LogFormat::Journal), None)
+        );
         let given = overrides(&["-log-level=LOUD"]).unwrap();
         assert_eq!(given.log_level, Some(LogLevel::Info));
         let warned = parse(&["-log-level=LOUD"]).unwrap().log_level_warning();
@@ -523,6 +544,10 @@ mod tests {
             (
                 ["-port=x"],
                 "invalid value \"x\" for flag -port: not a port from 1 to 65535 (0 lets the system choose)",
+            ),
+            (
+                ["-log-format=pretty"],
+                "invalid value \"pretty\" for flag -log-format: not one of text, json, journal",
             ),
             (
                 ["-metrics-listen=x"],

@@ -55,7 +55,7 @@ pub enum Format {
     Text,
     /// One JSON object a line.
     Json,
-    /// Text without the time, which the journal has; on standard output with the priority, which it reads.
+    /// Text; on standard output without the time, which the journal has, and with the priority, which it reads.
     Journal,
 }
 

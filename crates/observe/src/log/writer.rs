@@ -80,12 +80,14 @@ impl Writer {
             .as_deref()
             .map_or_else(|| Ok(Output::stdout()), Output::open)?;
         let auth = settings.auth_file.as_deref().map(Output::open).transpose()?;
+        // What goes to a file never comes to the journal.
+        let journal = settings.format == Format::Journal && main.is_stdout();
         let style = Style {
             json: settings.format == Format::Json,
-            time: settings.format != Format::Journal,
+            time: !journal,
             auth: false,
             colour: settings.format == Format::Text && main.wants_colour(),
-            priority: settings.format == Format::Journal && main.is_stdout(),
+            priority: journal,
         };
         let (queue, lines) = bounded(length);
         let shared = Arc::new(Shared {
@@ -354,6 +356,39 @@ mod tests {
         }));
         thread.drain();
         assert!(folder.read("main").starts_with(r#"{"level":"INFO","#));
+    }
+
+    #[test]
+    fn files_have_a_time_of_their_own() {
+        let folder = Folder::new("journal");
+        let settings = Settings {
+            format: Format::Journal,
+            ..settings(&folder)
+        };
+        let (writer, mut thread) = Writer::new(&settings, &DROPPED, 8).unwrap();
+        writer.submit(line("one"));
+        thread.drain();
+        let (main, auth) = (
+            folder.read("main"),
+            Style {
+                auth: true,
+                ..Style::TEXT
+            },
+        );
+        assert!(main.starts_with("20") && main.contains("\tINFO\t"), "{main}");
+        assert_eq!(thread.auth.map(|sink| sink.style), Some(auth));
+        let settings = Settings {
+            file: None,
+            ..settings
+        };
+        let (_writer, thread) = Writer::new(&settings, &DROPPED, 8).unwrap();
+        let on_stdout = Style {
+            time: false,
+            priority: true,
+            ..Style::TEXT
+        };
+        assert_eq!(thread.main.style, on_stdout);
+        assert_eq!(thread.auth.map(|sink| sink.style), Some(auth));
     }
 
     #[cfg(unix)]

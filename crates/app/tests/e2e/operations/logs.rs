@@ -260,6 +260,55 @@ fn strangers_do_not_number_their_requests() {
     assert_ne!(reply.head.get("x-request-id"), Some("mine"));
 }
 
+#[test]
+fn the_journal_gets_priorities_and_no_times() {
+    let journal = |setup: Setup| {
+        let mut server = setup.start();
+        busy(&server);
+        assert!(server.reload());
+        assert!(server.stop().success());
+        server.wait_for_log("TinyIce stopped");
+        let lines = server.log();
+        for line in &lines {
+            let (priority, rest) = line.split_at(3);
+            let (level, _) = rest.split_once('\t').unwrap_or_else(|| panic!("{line:?}"));
+            let expected = match priority {
+                "<7>" => "DEBUG",
+                "<6>" => "INFO",
+                "<4>" => "WARN",
+                "<3>" => "ERROR",
+                _ => panic!("{line:?}"),
+            };
+            assert_eq!(level, expected, "{line:?}");
+            assert!(!line.contains('\x1b'), "{line:?}");
+        }
+        assert!(
+            lines
+                .iter()
+                .any(|line| line.contains("\tSource connected\t{\"mount\""))
+        );
+    };
+    journal(Server::setup().arg("-log-format=journal"));
+    // The flag says what the lines look like, whatever the file says; without it the file does.
+    journal(
+        Server::setup()
+            .set("log", json!({"json": true}))
+            .arg("-log-format=journal"),
+    );
+    journal(Server::setup().set("log", json!({"format": "journal"})));
+}
+
+#[test]
+fn another_log_format_is_refused() {
+    let failed = Server::setup()
+        .arg("-log-format=pretty")
+        .try_start()
+        .err()
+        .unwrap();
+    assert_eq!(failed.status.code(), Some(2));
+    assert!(failed.log[0].contains("text, json, journal"), "{:?}", failed.log);
+}
+
 /// A server that logs into files of its folder; it says where it listens on its way there.
 fn into_files(setup: Setup) -> (Server, impl Fn(&str) -> String) {
     let server = setup.arg("-log-file").arg("main.log").start();
