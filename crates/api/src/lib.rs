@@ -13,6 +13,7 @@ mod pages;
 mod playlists;
 mod resource;
 mod scrape;
+mod shoutcast;
 mod status;
 
 pub use endpoint::Refusal;
@@ -195,6 +196,8 @@ impl Api {
         }
         match route {
             Route::Reserved(Registered::Status) => self.status(request).await,
+            Route::Reserved(Registered::SevenHtml) => self.seven_html(request),
+            Route::Reserved(Registered::ShoutcastStats) => self.shoutcast_stats(request),
             Route::Reserved(Registered::AdminCgi) => self.shoutcast_metadata(request, form).await,
             Route::Reserved(Registered::Metrics) => self.scrape(request).await,
             Route::Reserved(Registered::Health) => health::alive(),

@@ -19,7 +19,10 @@ use front::{
     route::{Page, Registered, Route, normalise},
 };
 use http::{Method, StatusCode};
-use icecast::playlist;
+use icecast::{
+    playlist,
+    status::{StatusQuery, status_tables},
+};
 use mount::Tuned;
 
 use crate::{Api, Reply, endpoint::Call, not_found, status::parameter};
@@ -31,7 +34,8 @@ use accent::Theme;
 use reply::{Kind, html, method_not_allowed, redirect};
 use stream::Stream;
 use views::{
-    Documentation, Embed, EmbedOffAir, Explore, Landing, Message, OffAir, Player, Publishing, Site, render,
+    Documentation, Embed, EmbedOffAir, Explore, Landing, Message, OffAir, Player, Publishing, Site, Status,
+    render,
 };
 
 /// Characters of a search that count.
@@ -107,7 +111,10 @@ fn missing_page(config: &Config, request: &Request) -> Reply {
 fn is_document(route: &Route) -> bool {
     match route {
         Route::Page(_) | Route::Player(_) | Route::Embed(_) | Route::WebRtcPlayer(_) => true,
-        Route::Reserved(registered) => matches!(registered, Registered::Favicon | Registered::Asset),
+        Route::Reserved(registered) => matches!(
+            registered,
+            Registered::Favicon | Registered::Asset | Registered::StatusPage
+        ),
         _ => false,
     }
 }
@@ -140,6 +147,7 @@ impl Visit<'_> {
     fn reserved(&self, registered: Registered) -> Reply {
         match registered {
             Registered::Favicon => assets::favicon(),
+            Registered::StatusPage => self.status(),
             Registered::Asset => assets::answer(self.request.path()),
             Registered::AdminAction if self.request.path() == "/admin/autodj/studio" => {
                 let query = self
@@ -159,12 +167,29 @@ impl Visit<'_> {
             Registered::Events | Registered::WebRtc => missing_across_origins(),
             Registered::AdminCgi
             | Registered::Status
+            | Registered::SevenHtml
+            | Registered::ShoutcastStats
             | Registered::Metrics
             | Registered::Health
             | Registered::Ready
             | Registered::Branding
             | Registered::WellKnown => not_found(),
         }
+    }
+
+    /// Icecast's page for people, in our looks.
+    fn status(&self) -> Reply {
+        let site = self.site();
+        let mount = parameter(self.request.query().unwrap_or_default(), "mount");
+        let query = StatusQuery {
+            mount: mount.as_deref(),
+            ..StatusQuery::default()
+        };
+        let page = Status {
+            site: &site,
+            tables: &status_tables(&self.api.server_status(self.config), &query),
+        };
+        html(StatusCode::OK, &site, Kind::Public, render(&page))
     }
 
     fn landing(&self) -> Reply {

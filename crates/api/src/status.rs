@@ -17,10 +17,8 @@ use crate::{Api, Reply, plain};
 
 impl Api {
     pub(crate) async fn status(&self, request: &Request) -> Reply {
-        if !matches!(request.method, Method::GET | Method::HEAD) {
-            let mut reply = front::route::method_not_allowed(front::route::ALLOW_READ);
-            cors::simple(reply.headers_mut());
-            return reply;
+        if let Some(refusal) = not_read(request) {
+            return refusal;
         }
         let config = self.parts.config.load_full();
         let administrator = match Self::credentials(request) {
@@ -167,6 +165,12 @@ fn source(mount: &MountSnapshot, links: &Links) -> SourceStatus {
             fallback: mount.fallback.clone(),
         },
     }
+}
+
+/// The answer to methods other than those that read.
+pub(crate) fn not_read(request: &Request) -> Option<Reply> {
+    let reads = matches!(request.method, Method::GET | Method::HEAD);
+    (!reads).then(|| front::route::method_not_allowed(front::route::ALLOW_READ))
 }
 
 /// The first value of a query parameter, percent-decoded; `+` is a space.

@@ -107,6 +107,12 @@ pub enum Registered {
     Events,
     /// `/status-json.xsl`
     Status,
+    /// `/status.xsl`
+    StatusPage,
+    /// `/7.html`, for monitors of SHOUTcast servers.
+    SevenHtml,
+    /// `/stats`, for the same.
+    ShoutcastStats,
     Metrics,
     Health,
     Ready,
@@ -322,6 +328,9 @@ fn own(method: &Method, path: &str) -> Option<Route> {
         "/admin.cgi" => return Some(Reserved(Registered::AdminCgi)),
         "/events" => return Some(public_document(method, Registered::Events)),
         "/status-json.xsl" => return Some(public_document(method, Registered::Status)),
+        "/status.xsl" => return Some(Reserved(Registered::StatusPage)),
+        "/7.html" => return Some(public_document(method, Registered::SevenHtml)),
+        "/stats" => return Some(public_document(method, Registered::ShoutcastStats)),
         "/metrics" => return Some(Reserved(Registered::Metrics)),
         "/healthz" => return Some(Reserved(Registered::Health)),
         "/readyz" => return Some(Reserved(Registered::Ready)),

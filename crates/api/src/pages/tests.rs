@@ -244,6 +244,8 @@ fn addresses_answer_as_promised() {
             "/player/a%20b%3F?mode=webrtc",
         ),
         ("GET", "/player-webrtc/", 303, "/explore"),
+        ("GET", "/status.xsl", 200, ""),
+        ("POST", "/status.xsl", 405, ""),
         ("GET", "/developers", 404, ""),
         ("GET", "/kiosk", 404, ""),
         ("GET", "/favicon.ico", 200, ""),

@@ -4,6 +4,7 @@
 //! templates; what is marked safe there was made by [`accent`](super::accent) or [`markdown`](super::markdown).
 
 use askama::Template;
+use icecast::{playlist::encode_mount, status::StatusTable};
 
 use super::{accent::Theme, assets::Asset, markdown::escape, stream::Stream};
 use crate::endpoint::Chapter;
@@ -109,6 +110,21 @@ pub(super) struct Explore<'a> {
     /// What is searched for; may be empty.
     pub(super) search: &'a str,
     pub(super) publishing: &'a Publishing,
+}
+
+/// The numbers of all mounts.
+#[derive(Debug, Template)]
+#[template(path = "status.html")]
+pub(super) struct Status<'a> {
+    pub(super) site: &'a Site,
+    pub(super) tables: &'a [StatusTable],
+}
+
+impl Status<'_> {
+    #[allow(clippy::unused_self, reason = "templates know methods only")]
+    fn path(&self, table: &StatusTable) -> String {
+        encode_mount(&table.mount)
+    }
 }
 
 /// The player of one mount.

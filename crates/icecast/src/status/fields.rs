@@ -110,12 +110,10 @@ pub(super) fn public<'a>(status: &ServerStatus, source: &'a SourceStatus) -> Fie
     }
     if let Some(artist) = source.artist.as_deref().filter(|artist| !artist.is_empty()) {
         put("artist", artist.into());
-        put(
-            "yp_currently_playing",
-            format!("{artist} - {}", source.title).into(),
-        );
-    } else if !source.title.is_empty() {
-        put("yp_currently_playing", source.title.as_str().into());
+    }
+    let song = source.song();
+    if !song.is_empty() {
+        put("yp_currently_playing", song.as_ref().into());
     }
     if let Some(url) = &station.url {
         put("server_url", url.as_str().into());

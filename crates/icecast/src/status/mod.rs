@@ -5,12 +5,16 @@
 
 mod fields;
 mod json;
+mod shoutcast;
+mod table;
 mod xml;
 
 pub use json::{listclients_json, stats_json, status_json};
+pub use shoutcast::Channel;
+pub use table::{StatusTable, status_tables};
 pub use xml::{iceresponse_xml, listclients_xml, listmounts_xml, stats_xml};
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use config::MountName;
 use jiff::{Timestamp, tz::TimeZone};
@@ -104,6 +108,17 @@ pub struct SourceStatus {
     pub private: PrivateStatus,
 }
 
+impl SourceStatus {
+    /// Artist and title in one; empty when there is none.
+    #[must_use]
+    pub fn song(&self) -> Cow<'_, str> {
+        match self.artist.as_deref().filter(|artist| !artist.is_empty()) {
+            Some(artist) => Cow::Owned(format!("{artist} - {}", self.title)),
+            None => Cow::Borrowed(&self.title),
+        }
+    }
+}
+
 /// What only administrators see of a mount.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PrivateStatus {
@@ -164,7 +179,8 @@ pub struct StatusQuery<'a> {
 }
 
 impl ServerStatus {
-    fn select<'a>(&'a self, query: &StatusQuery<'a>) -> impl Iterator<Item = &'a SourceStatus> + use<'a> {
+    /// The sources that are meant.
+    pub fn select<'a>(&'a self, query: &StatusQuery<'a>) -> impl Iterator<Item = &'a SourceStatus> + use<'a> {
         let StatusQuery {
             mount, with_unlisted, ..
         } = *query;

@@ -135,6 +135,162 @@ fn hidden_mounts_are_left_out_unless_an_administrator_asks() {
 }
 
 #[test]
+fn monitors_of_shoutcast_servers_are_answered() {
+    let server = Server::setup()
+        .set(
+            "visible_mounts",
+            json!({ "/a-hidden": false, "/late": true, "/z": true }),
+        )
+        .set("advanced_mounts", json!({ "/z": { "max_listeners": 7 } }))
+        .set("max_listeners", 90)
+        .start();
+    let seven = |query: &str| {
+        let reply = get(server.address(), &format!("/7.html{query}"), "");
+        let text = reply.text();
+        if reply.status() != 200 {
+            return reply.status().to_string();
+        }
+        assert_eq!(reply.head.get("content-type"), Some("text/html; charset=utf-8"));
+        assert_eq!(reply.head.get("access-control-allow-origin"), Some("*"));
+        text.strip_prefix("<HTML><meta http-equiv=\"Pragma\" content=\"no-cache\"></head><body>")
+            .and_then(|rest| rest.strip_suffix("</body></html>"))
+            .unwrap_or_else(|| panic!("{text}"))
+            .to_owned()
+    };
+    let stats = |query: &str| {
+        let reply = get(server.address(), &format!("/stats{query}"), "");
+        assert_eq!(reply.status(), 200, "{query}");
+        assert_eq!(reply.head.get("content-type"), Some("text/xml"));
+        let text = reply.text();
+        let document = Document::parse(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        assert_eq!(document.root_element().tag_name().name(), "SHOUTCASTSERVER");
+        let children = document.root_element().children();
+        children
+            .map(|child| {
+                let text = child.text().unwrap_or_default().to_owned();
+                (child.tag_name().name().to_owned(), text)
+            })
+            .collect::<std::collections::BTreeMap<_, _>>()
+    };
+    assert_eq!(seven(""), "0,0,0,90,0,0,");
+    let sources = ["/a-hidden", "/b", "/z"].map(|mount| {
+        let lines = "Content-Type: audio/mpeg\r\nIce-Bitrate: 128\r\nIce-Name: R&B </SERVERTITLE>\r\n";
+        Feeder::run(
+            crate::harness::Source::with(&server, mount, lines),
+            crate::harness::Mp3::new('a'),
+            1.0,
+        )
+    });
+    for mount in ["/b", "/z"] {
+        server.wait_for_mount(mount);
+    }
+    server
+        .admin("metadata?mount=/z&song=%3C/body%3E%3Cscript%3Ealert(1)%3C/script%3E%20%26%20more,%20of%20it");
+    until("the title", || seven("?mount=/z").contains("more").then_some(()));
+    let _listener = crate::harness::Capture::start(&server, "/z", "");
+    until("a listener", || seven("?sid=2").starts_with("1,").then_some(()));
+    // What is listed has its number for good; what is on air without being listed comes after it.
+    for (query, line) in [
+        ("", "0,0,0,90,0,0,"),
+        ("?sid=1", "0,0,0,90,0,0,"),
+        (
+            "?sid=2",
+            "1,1,1,7,1,128,&lt;/body&gt;&lt;script&gt;alert(1)&lt;/script&gt; &amp; more, of it",
+        ),
+        ("?sid=3", "0,1,0,90,0,128,"),
+        ("?mount=/b", "0,1,0,90,0,128,"),
+        ("?mount=/late", "0,0,0,90,0,0,"),
+        // As if it were not there.
+        ("?sid=4", "404"),
+        ("?mount=/a-hidden", "404"),
+        ("?mount=/nothing", "404"),
+        ("?sid=0", "404"),
+        ("?sid=x", "404"),
+    ] {
+        assert_eq!(seven(query), line, "{query}");
+    }
+    let told = stats("?sid=2");
+    for (key, value) in [
+        ("CURRENTLISTENERS", "1"),
+        ("PEAKLISTENERS", "1"),
+        ("MAXLISTENERS", "7"),
+        ("UNIQUELISTENERS", "1"),
+        ("SERVERTITLE", "R&B </SERVERTITLE>"),
+        ("SONGTITLE", "</body><script>alert(1)</script> & more, of it"),
+        ("STREAMSTATUS", "1"),
+        ("STREAMPATH", "/z"),
+        ("BITRATE", "128"),
+        ("CONTENT", "audio/mpeg"),
+    ] {
+        assert_eq!(told[key], value, "{key}");
+    }
+    assert_eq!(stats("?sid=1")["STREAMSTATUS"], "0");
+    assert_eq!(stats("")["STREAMSTATUS"], "0");
+    assert_eq!(get(server.address(), "/stats?mount=/a-hidden", "").status(), 404);
+    let reply = request(
+        server.address(),
+        "POST /stats HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+    );
+    assert_eq!(reply.status(), 405);
+    drop(sources);
+}
+
+#[test]
+fn the_status_page_is_icecasts_in_our_looks() {
+    let server = Server::setup()
+        .set("visible_mounts", json!({ "/hidden": false }))
+        .start();
+    let page = |target: &str, auth: &str| {
+        let reply = get(server.address(), target, auth);
+        assert_eq!(reply.status(), 200);
+        assert_eq!(reply.head.get("content-type"), Some("text/html; charset=utf-8"));
+        reply.text()
+    };
+    assert!(page("/status.xsl", "").contains("Nothing is on air"));
+    let _feeders = ["/hidden", "/a%3Cb%3E", "/plain"].map(|mount| {
+        let lines = "Content-Type: audio/mpeg\r\nIce-Name: <script>alert(1)</script>\r\nIce-Genre: R&B\r\n\
+                     Ice-Url: javascript:alert(1)\r\nIce-Description: <img src=x onerror=alert(1)>\r\n";
+        Feeder::run(
+            crate::harness::Source::with(&server, mount, lines),
+            crate::harness::Mp3::new('a'),
+            1.0,
+        )
+    });
+    for mount in ["/a<b>", "/plain"] {
+        server.wait_for_mount(mount);
+    }
+    server.admin("metadata?mount=/plain&song=%3Cb%3Ebold%3C/b%3E%20%26%20%22quoted%22");
+    server.wait_for_title("/plain", "<b>bold</b> & \"quoted\"");
+    let all = page("/status.xsl", "");
+    for text in [
+        "<td>Stream Name:</td>",
+        "<td>Listeners (current):</td>",
+        "<td>Currently playing:</td>",
+        "&#60;b&#62;bold&#60;/b&#62; &#38; &#34;quoted&#34;",
+        "R&#38;B",
+        "href=\"/a%3Cb%3E.m3u\"",
+        "href=\"/plain.xspf\"",
+    ] {
+        assert!(all.contains(text), "{text} in {all}");
+    }
+    for text in [
+        "<b>",
+        "<script>",
+        "<img",
+        "\"javascript:",
+        "/hidden",
+        "127.0.0.1:",
+    ] {
+        assert!(!all.contains(text), "{text} in {all}");
+    }
+    // Not even for administrators: whoever shares a screen shares this page.
+    assert!(!page("/status.xsl", &Server::admin_auth()).contains("/hidden"));
+    let one = page("/status.xsl?mount=/plain", "");
+    assert!(one.contains("/plain.m3u") && !one.contains("a%3Cb"), "{one}");
+    assert!(page("/status.xsl?mount=/hidden", "").contains("Nothing is on air"));
+}
+
+#[test]
 fn playlists_lead_to_the_stream() {
     let (server, _feeders) = station();
     let address = server.address();

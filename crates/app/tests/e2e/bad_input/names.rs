@@ -36,6 +36,9 @@ fn what_is_reserved_is_refused_to_sources() {
         "/webrtc/source-offer",
         "/events",
         "/status-json.xsl",
+        "/status.xsl",
+        "/7.html",
+        "/stats",
         "/metrics",
         "/healthz",
         "/readyz",
@@ -353,6 +356,8 @@ fn players_on_other_pages_may_listen_and_nothing_else() {
         "/live.pls",
         "/live/playlist.m3u8",
         "/status-json.xsl",
+        "/7.html",
+        "/stats",
         "/events",
     ] {
         let reply = ask(&server, "OPTIONS", target, &question);
@@ -377,8 +382,11 @@ fn players_on_other_pages_may_listen_and_nothing_else() {
     check_cors(&listener.head);
     assert_eq!(listener.head.get("icy-metaint"), Some("16000"));
     check_cors(&get(server.address(), "/live.m3u", origin).head);
-    check_cors(&get(server.address(), "/status-json.xsl", origin).head);
+    for target in ["/status-json.xsl", "/7.html", "/stats?sid=1"] {
+        check_cors(&get(server.address(), target, origin).head);
+    }
     for target in [
+        "/status.xsl",
         "/admin/stats",
         "/admin/listmounts",
         "/admin/metadata?mount=/live&song=x",
