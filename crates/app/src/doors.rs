@@ -10,7 +10,7 @@ use std::{
 };
 
 use config::Config;
-use front::{BindError, Handler, Limits, Listening, SocketFiles, Sockets};
+use front::{BindError, Handler, Held, Limits, Listening, SocketFiles, Sockets};
 use observe::task::{self, TaskHandle};
 use tokio::sync::oneshot;
 
@@ -65,7 +65,7 @@ pub(crate) fn first(sockets: &Sockets, config: &Config) -> Result<(Listening, Op
     let of_shoutcast = given.split_off(given.len().saturating_sub(hot_swap::shoutcast_sockets()));
     let http = match adopt(given, unix) {
         Some(listening) => listening,
-        None => bind(sockets)?,
+        None => opened(Listening::bind(sockets)?),
     };
     let shoutcast = match adopt(of_shoutcast, Vec::new()) {
         Some(listening) => Some(listening),
@@ -94,16 +94,15 @@ fn adopt(given: Vec<TcpListener>, unix: Vec<UnixListener>) -> Option<Listening> 
     }
 }
 
-/// Opens sockets without accepting yet, and says so.
-pub(crate) fn bind(sockets: &Sockets) -> Result<Listening, BindError> {
-    let listening = Listening::bind(sockets)?;
+/// Says what is open now.
+fn opened(listening: Listening) -> Listening {
     for skipped in listening.skipped() {
         observe::emit(SkippedAddress {
             error: &skipped.to_string(),
         });
     }
     announce(&listening);
-    Ok(listening)
+    listening
 }
 
 fn announce(listening: &Listening) {
@@ -134,8 +133,13 @@ impl Doors {
         if sockets == self.sockets {
             return;
         }
-        let listening = match bind(&sockets) {
-            Ok(listening) => listening,
+        let held = Held {
+            tcp: &self.handles.tcp,
+            unix: &self.handles.unix,
+            files: &self.files,
+        };
+        let listening = match Listening::bind_beside(&sockets, &held) {
+            Ok(listening) => opened(listening),
             Err(error) => {
                 return observe::emit(NotReplaced {
                     error: &error.to_string(),

@@ -53,7 +53,7 @@ pub use exchange::{Exchange, Outcome, Raw, Responder};
 pub use limits::Limits;
 pub use request::Request;
 pub use request_id::RequestId;
-pub use sockets::{BindError, Listening, OpenFiles, Skipped, Sockets, raise_open_files, watch_peer};
+pub use sockets::{BindError, Held, Listening, OpenFiles, Skipped, Sockets, raise_open_files, watch_peer};
 pub use stream::{Duplex, Stream};
 pub use target::Target;
 pub use unix::SocketFiles;

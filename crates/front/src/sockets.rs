@@ -55,6 +55,24 @@ impl Sockets {
     }
 }
 
+/// Sockets that this program has open.
+#[derive(Debug, Clone, Copy)]
+pub struct Held<'a> {
+    /// For internet addresses.
+    pub tcp: &'a [TcpListener],
+    /// Unix sockets.
+    pub unix: &'a [UnixListener],
+    /// The files of the latter.
+    pub files: &'a SocketFiles,
+}
+
+impl Held<'_> {
+    fn tcp_at(&self, address: SocketAddr) -> Option<&TcpListener> {
+        let is_it = |socket: &&TcpListener| socket.local_addr().is_ok_and(|own| own == address);
+        self.tcp.iter().find(is_it)
+    }
+}
+
 /// Listening sockets that accept nothing yet: connections wait in the kernel.
 #[derive(Debug)]
 pub struct Listening {
@@ -103,23 +121,39 @@ impl Listening {
     /// # Errors
     /// See [`BindError`]. That one of both families is missing is no error, see [`Listening::skipped`].
     pub fn bind(settings: &Sockets) -> Result<Self, BindError> {
+        let none = Held {
+            tcp: &[],
+            unix: &[],
+            files: &SocketFiles::default(),
+        };
+        Self::bind_beside(settings, &none)
+    }
+
+    /// The same while others of this program are open: those that are wanted again stay open in both.
+    ///
+    /// # Errors
+    /// As for [`Listening::bind`].
+    pub fn bind_beside(settings: &Sockets, held: &Held<'_>) -> Result<Self, BindError> {
         let (wanted, paths) = wanted(settings)?;
-        let mut listening = Self::bind_ports(&wanted, settings.port, paths.is_empty())?;
+        let mut listening = Self::bind_ports(&wanted, settings.port, paths.is_empty(), held)?;
         for path in paths {
-            listening.unix.push(UnixSocket::open(&path)?);
+            listening.unix.push(match UnixSocket::again(&path, held) {
+                Some(socket) => socket,
+                None => UnixSocket::open(&path)?,
+            });
         }
         Ok(listening)
     }
 
-    fn bind_ports(wanted: &[Wanted], port: u16, required: bool) -> Result<Self, BindError> {
+    fn bind_ports(wanted: &[Wanted], port: u16, required: bool, held: &Held<'_>) -> Result<Self, BindError> {
         for _ in 1..PORT_TRIES {
-            match Self::open_all(wanted, port, required) {
+            match Self::open_all(wanted, port, required, held) {
                 // The port that the system chose for the first address is not free for another: choose again.
                 Err(BindError::InUse(_)) if port == 0 => {}
                 result => return result,
             }
         }
-        Self::open_all(wanted, port, required)
+        Self::open_all(wanted, port, required, held)
     }
 
     /// Takes over sockets that are listening already: from a service manager, or from a predecessor.
@@ -208,7 +242,12 @@ impl Listening {
         self.sockets
     }
 
-    fn open_all(wanted: &[Wanted], mut port: u16, required: bool) -> Result<Self, BindError> {
+    fn open_all(
+        wanted: &[Wanted],
+        mut port: u16,
+        required: bool,
+        held: &Held<'_>,
+    ) -> Result<Self, BindError> {
         let mut listening = Self {
             sockets: Vec::new(),
             unix: Vec::new(),
@@ -216,7 +255,11 @@ impl Listening {
         };
         for &Wanted { ip, named } in wanted {
             let address = SocketAddr::new(ip, port);
-            match open(address).and_then(|socket| Ok((socket.local_addr()?.port(), socket))) {
+            let socket = match held.tcp_at(address) {
+                Some(socket) => socket.try_clone(),
+                None => open(address),
+            };
+            match socket.and_then(|socket| Ok((socket.local_addr()?.port(), socket))) {
                 Ok((given, socket)) => {
                     port = given;
                     listening.sockets.push(socket);

@@ -13,7 +13,7 @@ use std::sync::{Arc, Weak};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::sockets::{BACKLOG, BindError};
+use crate::sockets::{BACKLOG, BindError, Held};
 
 /// For the server's user and group: a proxy is made a member of the group.
 const MODE: u32 = 0o660;
@@ -41,6 +41,23 @@ impl UnixSocket {
             None => return Err(BindError::SocketInUse(path.to_owned())),
         }
         listen(path).map_err(failed)
+    }
+
+    /// One that is open already, once more. Nothing when it is no longer found at its path.
+    pub(crate) fn again(path: &Path, held: &Held<'_>) -> Option<Self> {
+        let is_it = |socket: &&UnixListener| {
+            let address = socket.local_addr();
+            address.is_ok_and(|address| address.as_pathname() == Some(path))
+        };
+        let socket = held.unix.iter().find(is_it)?;
+        let file = held.files.find(path);
+        let found = fs::symlink_metadata(path).ok()?;
+        let is_there = file.as_ref().map_or_else(
+            || found.file_type().is_socket(),
+            |file| file.id == FileId::of(&found),
+        );
+        let listener = socket.try_clone().ok().filter(|_| is_there)?;
+        Some(Self { listener, file })
     }
 
     /// Takes over a socket that listens already. `owned` says whether its file is removed at the end.
@@ -162,6 +179,13 @@ impl SocketFiles {
         Self(files.map(Arc::downgrade).collect())
     }
 
+    fn find(&self, path: &Path) -> Option<Arc<SocketFile>> {
+        self.0
+            .iter()
+            .filter_map(Weak::upgrade)
+            .find(|file| file.path == path)
+    }
+
     /// Leaves the files to a successor that listens on the same sockets.
     pub fn leave(&self) {
         for file in self.0.iter().filter_map(Weak::upgrade) {
@@ -277,6 +301,32 @@ mod tests {
         UnixStream::connect(&path).expect("the successor listens");
         drop(new);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_socket_is_kept_while_it_is_found_at_its_path() {
+        let folder = Folder::new("again");
+        let path = folder.socket();
+        let old = UnixSocket::open(&path).expect("a new socket");
+        let files = SocketFiles::of(std::slice::from_ref(&old));
+        let unix = [old.listener.try_clone().expect("a descriptor")];
+        let held = Held {
+            tcp: &[],
+            unix: &unix,
+            files: &files,
+        };
+        assert!(UnixSocket::again(&folder.0.join("other.sock"), &held).is_none());
+        let new = UnixSocket::again(&path, &held).expect("the same socket");
+        drop(old);
+        assert!(path.exists(), "the file is the new one's too");
+        UnixStream::connect(&path).expect("it listens");
+        // Somebody removed the file: whoever connects to the path finds nothing, so a new socket is needed.
+        fs::remove_file(&path).expect("a file");
+        assert!(UnixSocket::again(&path, &held).is_none());
+        drop(UnixListener::bind(&path).expect("another socket"));
+        assert!(UnixSocket::again(&path, &held).is_none());
+        drop(new);
+        assert!(path.exists(), "it is another file now");
     }
 
     #[test]

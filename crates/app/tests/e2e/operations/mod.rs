@@ -8,6 +8,7 @@ mod logs;
 mod reload;
 mod shutdown;
 mod start;
+mod unix_sockets;
 
 use std::{
     path::Path,
