@@ -184,6 +184,7 @@ fn stations(mounts: usize) -> (Arc<Mounts>, Vec<Claim>) {
                 label: "192.0.2.1".into(),
                 ip: Some(IpAddr::from([192, 0, 2, 1])),
                 user_agent: "encoder".into(),
+                account: None,
             },
             station: Station {
                 name: Some(format!("Station number {index}")),

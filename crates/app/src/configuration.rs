@@ -197,7 +197,10 @@ impl Configuration {
         context.auth.reload(Arc::clone(&effective));
         context.mounts.apply(settings::of_mounts(&effective), now);
         let gate = context.auth.gate();
-        context.mounts.stop_sources_from(|ip| gate.is_banned(ip));
+        context.mounts.stop_sources_of(|owner| {
+            let is_gone = |name: &String| !effective.users.contains_key(name);
+            owner.ip.is_some_and(|ip| gate.is_banned(ip)) || owner.account.as_ref().is_some_and(is_gone)
+        });
         let gate = context.auth.gate();
         context.mounts.close_addresses(move |ip| gate.is_banned(ip));
         context.reloaded.send_modify(|version| *version += 1);

@@ -75,23 +75,24 @@ pub(crate) async fn publish(
         .headers
         .get(AUTHORIZATION)
         .and_then(|v| Credentials::from_basic(v.as_bytes()));
-    match context
+    let opener = match context
         .auth
         .source(Proto::Icecast, request.client, &mount, credentials.as_ref())
         .await
     {
-        SourceVerdict::Ok => {}
+        SourceVerdict::Ok(opener) => opener,
         SourceVerdict::Busy => return respond::answer(exchange, Answer::too_many_logins()).await,
         SourceVerdict::NoCredentials | SourceVerdict::LockedOut | SourceVerdict::Wrong => {
             SOURCE_CONNECTS.of((Protocol::Icecast, SourceResult::Auth)).inc();
             return respond::answer(exchange, Answer::unauthorized_source()).await;
         }
-    }
+    };
     let owner = Owner {
         protocol: Protocol::Icecast,
         label: request.client.to_string(),
         ip: Some(request.client),
         user_agent: offer.user_agent.clone().unwrap_or_default(),
+        account: station::account(opener),
     };
     let session = match Session::claim(
         context,
@@ -175,6 +176,7 @@ impl Session {
         let content_type = content_type.unwrap_or_else(|| "audio/mpeg".to_owned());
         let format = Format::from_content_type(&content_type).unwrap_or(Format::Opaque);
         let (ip, user_agent) = (owner.label.clone(), owner.user_agent.clone());
+        let account = owner.account.clone();
         let offer = Offer {
             owner,
             station,
@@ -182,6 +184,10 @@ impl Session {
             format,
         };
         let claim: Claim = context.mounts.claim(mount, offer, Instant::now())?;
+        // A change that removed the account since its password was checked found no source to cut.
+        if account.is_some_and(|name| !context.config.load().users.contains_key(&name)) {
+            return Err(ClaimError::Disabled);
+        }
         Ok(Self {
             intake: Intake::new(claim, labelled, interval),
             silence: context.mounts.settings().source_timeout(mount),

@@ -110,6 +110,7 @@ async fn shake_hands(
     let mut handshake = Handshake::new();
     let mut buffer = [0; 2048];
     let mut step = Step::NeedMore;
+    let mut account = None;
     loop {
         match step {
             Step::NeedMore => {
@@ -119,22 +120,24 @@ async fn shake_hands(
             Step::Check(credentials) => {
                 // A password may look like `user:password`, so the whole line is tried too.
                 let tries = [&credentials.password, &credentials.whole_line];
-                let mut verdict = SourceVerdict::Wrong;
+                let mut opened = None;
                 for password in &tries[..if tries[0] == tries[1] { 1 } else { 2 }] {
                     let credentials = Credentials::password(password.as_bytes());
-                    verdict = context
+                    let verdict = context
                         .auth
                         .source(Proto::Icecast, ip, mount, Some(&credentials))
                         .await;
-                    if verdict == SourceVerdict::Ok {
+                    if let SourceVerdict::Ok(opener) = verdict {
+                        opened = Some(opener);
                         break;
                     }
                 }
-                if verdict != SourceVerdict::Ok {
+                let Some(opener) = opened else {
                     // The source learns why; whether it reads it is up to it.
                     let _ = stream.write_all(REFUSED).await;
                     return None;
-                }
+                };
+                account = station::account(opener);
                 stream.write_all(ACCEPTED).await.ok()?;
                 step = handshake.accept().ok()?;
             }
@@ -144,6 +147,7 @@ async fn shake_hands(
                     label: ip.to_string(),
                     ip: Some(ip),
                     user_agent: String::new(),
+                    account,
                 };
                 let interval = source
                     .metaint

@@ -1,7 +1,16 @@
 //! The same facts in the words of the protocol and in the words of mounts.
 
+use auth::Opener;
 use icecast::StationInfo;
 use mount::Station;
+
+/// The account on whose behalf a source publishes.
+pub(crate) fn account(opener: Opener) -> Option<String> {
+    match opener {
+        Opener::Account(name) => Some(name),
+        Opener::Mount => None,
+    }
+}
 
 /// What a source said, for its mount.
 pub(crate) fn of_source(info: StationInfo) -> Station {

@@ -63,6 +63,6 @@ pub use rule_error::{Kind, RuleError};
 pub use scan::Scans;
 pub use sessions::{NewSession, SESSION_IDLE, SESSION_LIFE, SessionChange, SessionRow, StoredSession};
 pub use setup::{Completed, Completion, SetupCheck, SetupError, SetupToken, SourcePassword, complete_setup};
-pub use source::{Protocol, SourceVerdict, source_hashes};
+pub use source::{Opener, Protocol, SourceVerdict, source_hashes};
 pub use token_uses::TokenUse;
 pub use tokens::{CreatedToken, NewToken, TokenError, TokenRow, create_token, revoke_token};

@@ -40,11 +40,20 @@ impl Protocol {
     }
 }
 
+/// Whose password opened a mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Opener {
+    /// The mount's own, or the default one.
+    Mount,
+    /// That of an account for this mount.
+    Account(String),
+}
+
 /// Whether a source may publish. Everything but `Ok` is answered with 401, `Busy` with 503.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SourceVerdict {
     /// It may.
-    Ok,
+    Ok(Opener),
     /// It sent no credentials; ask for them. Not a failure.
     NoCredentials,
     /// Its address failed too often.
@@ -59,17 +68,21 @@ pub enum SourceVerdict {
 /// them, should several own the mount), the mount's, its advanced settings', the default. No hash means that nobody
 /// may publish.
 pub fn source_hashes(config: &Config, mount: &MountName) -> Vec<String> {
+    openers(config, mount).into_iter().map(|(_, hash)| hash).collect()
+}
+
+/// The same with whose they are.
+fn openers(config: &Config, mount: &MountName) -> Vec<(Opener, String)> {
     let of_users: Vec<_> = config
         .users
-        .values()
-        .filter_map(|user| user.mounts.get(mount))
-        .cloned()
+        .iter()
+        .filter_map(|(name, user)| Some((Opener::Account(name.clone()), user.mounts.get(mount)?.clone())))
         .collect();
-    if of_users.iter().any(|hash| !hash.is_empty()) {
+    if of_users.iter().any(|(_, hash)| !hash.is_empty()) {
         return of_users;
     }
     if let Some(hash) = config.mounts.get(mount) {
-        return vec![hash.clone()];
+        return vec![(Opener::Mount, hash.clone())];
     }
     let of_mount = config
         .advanced_mounts
@@ -81,7 +94,7 @@ pub fn source_hashes(config: &Config, mount: &MountName) -> Vec<String> {
         .into_iter()
         .flatten()
         .find(|hash| !hash.is_empty())
-        .map_or(of_users, |hash| vec![hash.clone()])
+        .map_or(of_users, |hash| vec![(Opener::Mount, hash.clone())])
 }
 
 impl Auth {
@@ -113,22 +126,22 @@ impl Auth {
         let Some(credentials) = credentials else {
             return SourceVerdict::NoCredentials;
         };
-        let hashes = source_hashes(&self.config(), mount);
-        let matches = match self.passwords().verify(hashes, &credentials.password).await {
-            Ok(matches) => matches,
+        let (mut openers, hashes): (Vec<_>, _) = openers(&self.config(), mount).into_iter().unzip();
+        let found = match self.passwords().find(hashes, &credentials.password).await {
+            Ok(found) => found,
             Err(Busy) => return SourceVerdict::Busy,
         };
         if self.refuse_locked(&attempt).is_some() {
             return SourceVerdict::LockedOut;
         }
-        if matches {
+        if let Some(place) = found {
             self.succeed(ip);
             observe::emit(SourceAccepted {
                 mount: &quote(mount.as_str()),
                 ip,
                 proto: attempt.proto,
             });
-            return SourceVerdict::Ok;
+            return SourceVerdict::Ok(openers.swap_remove(place));
         }
         let reason = match protocol {
             Protocol::WebRtc => "invalid source password",
@@ -203,6 +216,22 @@ mod tests {
         // Given to somebody who has no password for it: those of the mount go on.
         check(file, "/given", "b");
         check(file, "/adv", "f");
+    }
+
+    #[test]
+    fn a_password_has_an_owner() {
+        let file = r#"{"mounts": {"/m": "x"}, "users": {
+            "ann": {"password": "", "role": "dj", "mounts": {"/two": "a", "/m": ""}},
+            "bob": {"password": "", "role": "dj", "mounts": {"/two": "b"}}
+        }}"#;
+        let loaded = config::Loaded::parse(std::path::Path::new("t.json"), file.into()).unwrap();
+        let owners = |mount: &str| -> Vec<Opener> {
+            let found = openers(&loaded.config, &MountName::parse(mount).unwrap());
+            found.into_iter().map(|(opener, _)| opener).collect()
+        };
+        let account = |name: &str| Opener::Account(name.to_owned());
+        assert_eq!(owners("/two"), [account("ann"), account("bob")]);
+        assert_eq!(owners("/m"), [Opener::Mount]);
     }
 
     #[test]

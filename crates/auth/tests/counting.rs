@@ -7,7 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use auth::metrics::{ALL, Attempted, CHECK_DURATION, CHECKS, Checked, FAILURES, collector};
-use auth::{Auth, Credentials, Login, PoolSettings, Presented, Protocol, SignIn, SourceVerdict, Verdict};
+use auth::{
+    Auth, Credentials, Login, Opener, PoolSettings, Presented, Protocol, SignIn, SourceVerdict, Verdict,
+};
 use config::{Config, MountName};
 use observe::metrics::{Format, collect_with, register, render};
 use observe::span;
@@ -68,9 +70,9 @@ async fn everything_is_counted_and_no_password_is_told() {
     };
     assert_eq!(counted(), ([0; 4], [0; 4]));
 
-    assert_eq!(source(1, SECRET).await, SourceVerdict::Ok);
+    assert_eq!(source(1, SECRET).await, SourceVerdict::Ok(Opener::Mount));
     assert_eq!(counted(), ([0; 4], [0, 1, 0, 0]));
-    assert_eq!(source(1, SECRET).await, SourceVerdict::Ok);
+    assert_eq!(source(1, SECRET).await, SourceVerdict::Ok(Opener::Mount));
     assert_eq!(counted(), ([0; 4], [1, 1, 0, 0]));
     assert_eq!(source(1, &wrong).await, SourceVerdict::Wrong);
     assert_eq!(counted(), ([1, 0, 0, 0], [1, 1, 1, 0]));

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use auth::{Auth, Credentials, PoolSettings, Protocol, SourceVerdict, Verdict};
+use auth::{Auth, Credentials, Opener, PoolSettings, Protocol, SourceVerdict, Verdict};
 use config::{Config, MountName, Role};
 use observe::Capture;
 
@@ -112,13 +112,17 @@ fn lines(capture: &Capture) -> Vec<String> {
 async fn a_source_needs_the_password_of_its_mount() {
     let auth = start("");
     for (name, password, expected) in [
-        ("/live", "live", SourceVerdict::Ok),
+        ("/live", "live", SourceVerdict::Ok(Opener::Mount)),
         ("/live", "default", SourceVerdict::Wrong),
-        ("/other", "default", SourceVerdict::Ok),
+        ("/other", "default", SourceVerdict::Ok(Opener::Mount)),
         ("/other", "live", SourceVerdict::Wrong),
-        ("/adv", "adv", SourceVerdict::Ok),
+        ("/adv", "adv", SourceVerdict::Ok(Opener::Mount)),
         ("/adv", "default", SourceVerdict::Wrong),
-        ("/bobs", "bobs", SourceVerdict::Ok),
+        (
+            "/bobs",
+            "bobs",
+            SourceVerdict::Ok(Opener::Account("bob".to_owned())),
+        ),
         ("/bobs", "bobpass", SourceVerdict::Wrong),
         ("/bobs", "rootpass", SourceVerdict::Wrong),
         ("/live", "", SourceVerdict::Wrong),
@@ -264,9 +268,12 @@ async fn the_fifth_failure_locks_out_and_says_so() {
     let verdict = auth
         .source(Protocol::Icecast, other, &mount("/live"), Some(&credentials))
         .await;
-    assert_eq!(verdict, SourceVerdict::Ok);
+    assert_eq!(verdict, SourceVerdict::Ok(Opener::Mount));
     assert!(auth.clear_lockout(ip()) && !auth.clear_lockout(ip()));
-    assert_eq!(source(&auth, "/live", "live").await, SourceVerdict::Ok);
+    assert_eq!(
+        source(&auth, "/live", "live").await,
+        SourceVerdict::Ok(Opener::Mount)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -297,7 +304,10 @@ async fn a_success_clears_the_count() {
         for _ in 0..4 {
             assert_eq!(source(&auth, "/live", "wrong").await, SourceVerdict::Wrong);
         }
-        assert_eq!(source(&auth, "/live", "live").await, SourceVerdict::Ok);
+        assert_eq!(
+            source(&auth, "/live", "live").await,
+            SourceVerdict::Ok(Opener::Mount)
+        );
     }
     assert_eq!(auth.lockouts(), []);
 }
@@ -321,7 +331,10 @@ async fn an_exemption_frees_a_locked_client_at_once() {
     assert_eq!(source(&auth, "/live", "live").await, SourceVerdict::LockedOut);
     auth.reload(config(r#", "whitelisted_ips": ["203.0.113.9"]"#));
     assert!(auth.gate().is_whitelisted(ip()));
-    assert_eq!(source(&auth, "/live", "live").await, SourceVerdict::Ok);
+    assert_eq!(
+        source(&auth, "/live", "live").await,
+        SourceVerdict::Ok(Opener::Mount)
+    );
 }
 
 #[tokio::test]

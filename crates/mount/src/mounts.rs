@@ -727,11 +727,11 @@ impl Mounts {
         was_there
     }
 
-    /// Cuts the sources of some client addresses.
-    pub fn stop_sources_from(&self, is_banned: impl Fn(std::net::IpAddr) -> bool) {
+    /// Cuts the sources of some owners.
+    pub fn stop_sources_of(&self, is_unwelcome: impl Fn(&Owner) -> bool) {
         for mount in self.all() {
             let owner = mount.stream.load().as_ref().map(|stream| stream.owner());
-            if owner.and_then(|owner| owner.ip).is_some_and(&is_banned) {
+            if owner.is_some_and(|owner| is_unwelcome(&owner)) {
                 self.stop_source(&mount.name, Stopped::Kicked);
             }
         }

@@ -23,6 +23,8 @@ pub struct Owner {
     pub ip: Option<IpAddr>,
     /// What the encoder calls itself; empty when it does not.
     pub user_agent: String,
+    /// The account whose password it used; none for passwords of mounts.
+    pub account: Option<String>,
 }
 
 /// The station's description, cleaned already: trimmed, without control characters, bounded.

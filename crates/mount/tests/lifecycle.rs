@@ -39,6 +39,7 @@ fn offer(protocol: Protocol) -> Offer {
             label: "192.0.2.1".into(),
             ip: Some(IpAddr::from([192, 0, 2, 1])),
             user_agent: "encoder".into(),
+            account: None,
         },
         station: Station::default(),
         content_type: "audio/mpeg".into(),

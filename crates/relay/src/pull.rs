@@ -224,6 +224,7 @@ impl Pull {
                 label: LABEL.to_owned(),
                 ip: None,
                 user_agent: head.server.clone().unwrap_or_default(),
+                account: None,
             },
             station: station(&head.station),
             content_type,

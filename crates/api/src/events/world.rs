@@ -86,6 +86,7 @@ impl World {
                 label: "192.0.2.77".into(),
                 ip: Some(IpAddr::from([192, 0, 2, 77])),
                 user_agent: "secret-encoder".into(),
+                account: None,
             },
             station: Station {
                 name: Some("Station".into()),

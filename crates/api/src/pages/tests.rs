@@ -124,6 +124,7 @@ impl World {
             label: "192.0.2.1".into(),
             ip: Some(IpAddr::from([192, 0, 2, 1])),
             user_agent: "<b>encoder".into(),
+            account: None,
         };
         let offer = Offer {
             owner,

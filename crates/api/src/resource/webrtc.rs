@@ -87,7 +87,7 @@ async fn authorise(call: &Call, mount: &MountName, password: Option<String>) -> 
             .source(Protocol::WebRtc, call.ip(), mount, Some(&credentials))
             .await
         {
-            SourceVerdict::Ok => Ok(()),
+            SourceVerdict::Ok(_) => Ok(()),
             SourceVerdict::Busy => Err(Refusal::unavailable(
                 "Too many sign-ins are waiting; try again shortly",
             )),

@@ -72,6 +72,7 @@ async fn an_encoder_is_refused_while_the_relay_is_connected() {
             label: "encoder".into(),
             ip: None,
             user_agent: String::new(),
+            account: None,
         },
         station: mount::Station::default(),
         content_type: "audio/mpeg".into(),

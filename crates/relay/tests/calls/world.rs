@@ -197,6 +197,7 @@ impl World {
                 label: "encoder".into(),
                 ip: None,
                 user_agent: String::new(),
+                account: None,
             },
             station: Station {
                 public: true,

@@ -2,11 +2,14 @@
 //!
 //! Contract: what did not change is not disturbed by a byte, and a file that cannot be used changes nothing.
 
+use std::time::{Duration, Instant};
+
 use rustix::process::Signal;
 use serde_json::json;
 
 use crate::harness::{
-    Capture, Feeder, Listener, Mp3, SOURCE_PASSWORD, Server, Source, basic, get, hash, numbers, until,
+    ADMIN, Capture, Client, Feeder, Listener, Mp3, SOURCE_PASSWORD, Server, Source, basic, get, hash,
+    numbers, until,
 };
 
 fn publish(server: &Server, mount: &str, password: &str) -> u16 {
@@ -296,4 +299,67 @@ fn odd_things_in_the_file_are_warnings() {
     assert!(server.reload());
     let line = server.wait_for_log("accent_color");
     assert!(line.contains("WARN"), "{line}");
+}
+
+#[test]
+fn a_source_goes_with_the_account_whose_password_it_used() {
+    let ann = |mounts: serde_json::Value| json!({ "username": "ann", "password": "", "role": "dj", "mounts": mounts });
+    let server = Server::setup()
+        .set("mounts", json!({ "/shared": hash("of-the-mount") }))
+        .start();
+    server.edit_config(|config| {
+        config["users"]["ann"] = ann(json!({ "/ann": hash("anns"), "/both": hash("anns"), "/shared": "" }));
+        config["users"]["bob"] = json!({
+            "username": "bob", "password": "", "role": "dj",
+            "mounts": { "/both": hash("bobs"), "/bob": hash("bobs") }
+        });
+    });
+    assert!(server.reload());
+    let mut exact = Exact::start(&server);
+    let open = |mount: &str, password: &str| {
+        let mut wire = server.connect();
+        let auth = basic("source", password);
+        wire.send(format!(
+            "SOURCE {mount} HTTP/1.0\r\nContent-Type: audio/mpeg\r\nAuthorization: {auth}\r\n\r\n"
+        ));
+        assert_eq!(wire.head().status, 200, "{mount}");
+        wire.send(Mp3::new('a').bytes(10_000));
+        server.wait_for_mount(mount);
+        wire
+    };
+    let mut of_ann = open("/ann", "anns");
+    let mut of_bob = open("/both", "bobs");
+    let mut of_mount = open("/shared", "of-the-mount");
+    let orphan = Capture::start(&server, "/ann", "");
+    orphan.wait_for(4_000);
+
+    // Another password is for those who come later, and so is another mount.
+    server.edit_config(|config| config["users"]["ann"] = ann(json!({ "/ann": hash("new") })));
+    assert!(server.reload());
+    of_ann.send(Mp3::new('a').bytes(5_000));
+    assert!(server.status_of("/ann").is_some());
+
+    let began = Instant::now();
+    server.edit_config(|config| {
+        config["users"].as_object_mut().unwrap().remove("ann");
+    });
+    assert!(server.reload());
+    assert!(of_ann.rest().is_empty(), "the connection is closed");
+    assert!(began.elapsed() < Duration::from_secs(5));
+    numbers(&orphan.wait_for_end());
+    assert!(server.status_of("/ann").is_none());
+    server.wait_for_log("Source disconnected");
+    for (mount, wire) in [("/both", &mut of_bob), ("/shared", &mut of_mount)] {
+        wire.send(Mp3::new('a').bytes(5_000));
+        assert!(server.status_of(mount).is_some(), "{mount}");
+    }
+    exact.check();
+
+    // The same by the API.
+    let root = Client::password(&server, ADMIN.0, ADMIN.1);
+    let reply = root.call("DELETE", "/api/users?username=bob", &json!(null));
+    assert_eq!(reply.status(), 200, "{}", reply.text());
+    assert!(of_bob.rest().is_empty());
+    assert!(server.status_of("/both").is_none() && server.status_of("/shared").is_some());
+    exact.check();
 }
