@@ -59,7 +59,7 @@ observe::event! {
 }
 
 /// Keys that are read at the start only.
-const AT_START: &[&str] = &["https_port", "use_https", "auto_https", "shoutcast", "data_dir"];
+const AT_START: &[&str] = &["https_port", "use_https", "auto_https", "data_dir"];
 
 /// The configuration and its file.
 #[derive(Debug)]

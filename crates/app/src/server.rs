@@ -28,7 +28,7 @@ use crate::{
     hot_swap::{self, Swapped},
     logging,
     pid_file::{PidFile, PidFileError, PidKeeper},
-    service_manager,
+    service_manager, shoutcast,
     signals::{Signal, Signals},
     telemetry::Telemetry,
 };
@@ -253,10 +253,6 @@ async fn serve(start: Start) -> Result<u8, StartError> {
         });
     }
     let (listening, shoutcast_port) = doors::first(&sockets, &config)?;
-    let shoutcast_handles = shoutcast_port
-        .as_ref()
-        .and_then(|port| port.duplicates().ok())
-        .unwrap_or_default();
     let port = listening
         .local_addrs()
         .first()
@@ -271,11 +267,11 @@ async fn serve(start: Start) -> Result<u8, StartError> {
     let server = Server::build(&invocation, loaded, Arc::clone(&setup), orders, log.clone()).await?;
     let telemetry = Telemetry::start(&server.context, &server.fanout, &config);
     let (stop, stopped) = watch::channel(false);
-    let (leave, left) = watch::channel(false);
     if hashed {
         server.configuration.save_hashed(&server.context);
     }
-    server.spawn_tasks(shoutcast_port, left);
+    server.spawn_tasks();
+    let mut shoutcast = shoutcast::Port::open(&server.context, shoutcast_port, &config);
     if let Some(token) = setup.reveal() {
         show_banner(&invocation, &config, port, &token, secrets.as_ref());
         keep_token(&config, &token);
@@ -306,19 +302,18 @@ async fn serve(start: Start) -> Result<u8, StartError> {
                     Order::Swap(drain) => drain,
                     Order::Reload(done) => {
                         // Whoever asked may have gone.
-                        let _ = done.send(reload(&server, &mut doors, &telemetry));
+                        let _ = done.send(reload(&server, &mut doors, &mut shoutcast, &telemetry));
                         continue;
                     }
                 };
-                if let Some(pid) = server.swap(&doors, &shoutcast_handles).await {
+                if let Some(pid) = server.swap(&doors, &shoutcast).await {
                     observe::emit(Swapped { pid, drain });
                     service_manager::tell(&[NotifyState::MainPid(pid)]);
                     pid_file.hand_over();
-                    leave.send_replace(true);
+                    shoutcast.close();
                     doors.leave();
                     // The successor waits for its turn at the internal port.
                     tokio::task::block_in_place(|| telemetry.close());
-                    drop(shoutcast_handles);
                     return server.drain(drain, stop, calls, signals).await;
                 }
                 continue;
@@ -327,7 +322,7 @@ async fn serve(start: Start) -> Result<u8, StartError> {
         match signal {
             Signal::Reload => {
                 // The log has told what is wrong with the file.
-                let _ = reload(&server, &mut doors, &telemetry);
+                let _ = reload(&server, &mut doors, &mut shoutcast, &telemetry);
             }
             Signal::Reopen => server.reopen_logs(),
             Signal::Dump => {
@@ -338,7 +333,7 @@ async fn serve(start: Start) -> Result<u8, StartError> {
             end => break end,
         }
     };
-    leave.send_replace(true);
+    shoutcast.close();
     observe::emit(ShuttingDown { signal: last.name() });
     server.context.stopping.store(true, Ordering::Relaxed);
     service_manager::tell(&[NotifyState::Stopping]);
@@ -362,11 +357,18 @@ async fn serve(start: Start) -> Result<u8, StartError> {
 }
 
 /// Reads the configuration again, and lets everything that runs follow.
-fn reload(server: &Server, doors: &mut Doors, telemetry: &Telemetry) -> Result<Vec<String>, String> {
+fn reload(
+    server: &Server,
+    doors: &mut Doors,
+    shoutcast: &mut shoutcast::Port,
+    telemetry: &Telemetry,
+) -> Result<Vec<String>, String> {
     service_manager::tell_reloading();
     let changed = tokio::task::block_in_place(|| server.configuration.reload(&server.context));
     if changed.is_ok() {
-        doors.follow(&server.context.config.load());
+        let config = server.context.config.load();
+        doors.follow(&config);
+        shoutcast.follow(&config);
         telemetry.follow(&server.context);
     }
     server.reopen_logs();

@@ -1,11 +1,11 @@
 //! Shoutcast v1 sources, on a port of their own: a password line, then headers, then audio.
 
-use std::{net::SocketAddr, num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use auth::{Credentials, Protocol as Proto, SourceVerdict};
 use bytes::BytesMut;
 use config::{Config, MountName};
-use front::{Listening, Sockets, Stream, framing::Decoder, framing::Framing};
+use front::{BindError, Listening, Sockets, Stream, framing::Decoder, framing::Framing};
 use icecast::shoutcast::{ACCEPTED, Handshake, REFUSED, Step};
 use mount::{Owner, Protocol};
 use observe::task;
@@ -24,61 +24,144 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Accepting pauses this long when the process is out of something.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Opens the port, if the configuration asks for it.
-pub(crate) fn bind(config: &Config) -> Result<Option<Listening>, front::BindError> {
-    let Some(shoutcast) = &config.shoutcast else {
-        return Ok(None);
-    };
-    let port = shoutcast.port;
-    let sockets = Sockets {
-        host: config.bind_host.clone(),
-        port,
-    };
-    Listening::bind(&sockets.without_unix()).map(Some)
-}
-
 observe::event! {
     /// Sources of the old kind are welcome.
     struct Listens<'a> { address: &'a str, mount: &'a str }
     = Info "shoutcast_listening": "Listening for Shoutcast sources"
+
+    /// No longer.
+    struct Closed {}
+    = Info "shoutcast_closed": "No longer listening for Shoutcast sources"
+
+    /// The old port stays.
+    struct NotReplaced<'a> { error: &'a str }
+    = Error "shoutcast_unchanged": "Still listening for Shoutcast sources where it was: {error}"
+}
+
+/// Where the configuration wants it.
+fn wanted(config: &Config) -> Option<Sockets> {
+    let sockets = Sockets {
+        host: config.bind_host.clone(),
+        port: config.shoutcast.as_ref()?.port,
+    };
+    Some(sockets.without_unix())
+}
+
+/// Opens the port, if the configuration asks for it.
+pub(crate) fn bind(config: &Config) -> Result<Option<Listening>, BindError> {
+    wanted(config)
+        .map(|sockets| Listening::bind(&sockets))
+        .transpose()
+}
+
+/// The port, open or not. It goes where the configuration says; sources that came by it stay where they are.
+pub(crate) struct Port {
+    context: Arc<Context>,
+    sockets: Option<Sockets>,
+    /// Second handles, for a successor.
+    handles: Vec<std::net::TcpListener>,
+    stop: watch::Sender<bool>,
+}
+
+impl Port {
+    /// Begins to accept on what was opened at the start.
+    pub(crate) fn open(context: &Arc<Context>, listening: Option<Listening>, config: &Config) -> Self {
+        let mut port = Self {
+            context: Arc::clone(context),
+            sockets: wanted(config),
+            handles: Vec::new(),
+            stop: watch::Sender::new(false),
+        };
+        if let Some(listening) = listening {
+            port.accept(listening);
+        }
+        port
+    }
+
+    /// Moves to where the configuration wants it now, if that has changed. When that is not possible the old port
+    /// stays.
+    pub(crate) fn follow(&mut self, config: &Config) {
+        let sockets = wanted(config);
+        if sockets == self.sockets {
+            return;
+        }
+        let listening = match bind(config) {
+            Ok(listening) => listening,
+            Err(error) => {
+                return observe::emit(NotReplaced {
+                    error: &error.to_string(),
+                });
+            }
+        };
+        self.stop.send_replace(true);
+        self.handles.clear();
+        self.sockets = sockets;
+        match listening {
+            Some(listening) => self.accept(listening),
+            None => observe::emit(Closed {}),
+        }
+    }
+
+    /// The sockets, for a successor.
+    pub(crate) fn handles(&self) -> io::Result<Vec<std::net::TcpListener>> {
+        self.handles
+            .iter()
+            .map(std::net::TcpListener::try_clone)
+            .collect()
+    }
+
+    /// Stops accepting.
+    pub(crate) fn close(self) {
+        self.stop.send_replace(true);
+    }
+
+    fn accept(&mut self, listening: Listening) {
+        // Without them there is no hot swap of this port.
+        self.handles = listening.duplicates().unwrap_or_default();
+        self.stop = watch::Sender::new(false);
+        for socket in listening.into_sockets() {
+            let Ok(socket) = TcpListener::from_std(socket) else {
+                continue;
+            };
+            let address = socket
+                .local_addr()
+                .map(|address| address.to_string())
+                .unwrap_or_default();
+            let mount = mount(&self.context);
+            observe::emit(Listens {
+                address: &address,
+                mount: mount.as_ref().map_or("", MountName::as_str),
+            });
+            let accepting = accept_from(Arc::clone(&self.context), socket, self.stop.subscribe());
+            task::spawn("shoutcast-accept", address, accepting).detach();
+        }
+    }
+}
+
+/// Where its sources publish.
+fn mount(context: &Context) -> Option<MountName> {
+    let config = context.config.load();
+    config.shoutcast.as_ref().map(|shoutcast| shoutcast.mount.clone())
 }
 
 /// Accepts sources until told to stop; those that are there stay.
-pub(crate) fn serve(context: &Arc<Context>, listening: Listening, stopped: watch::Receiver<bool>) {
-    let Some(shoutcast) = context.config.load().shoutcast.clone() else {
-        return;
-    };
-    for socket in listening.into_sockets() {
-        let Ok(socket) = TcpListener::from_std(socket) else {
-            continue;
+async fn accept_from(context: Arc<Context>, socket: TcpListener, mut stopped: watch::Receiver<bool>) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = socket.accept() => accepted,
+            _ = stopped.wait_for(|stop| *stop) => return,
         };
-        let address = socket
-            .local_addr()
-            .map(|address| address.to_string())
-            .unwrap_or_default();
-        observe::emit(Listens {
-            address: &address,
-            mount: shoutcast.mount.as_str(),
-        });
-        let (context, mount, mut stopped) = (Arc::clone(context), shoutcast.mount.clone(), stopped.clone());
-        task::spawn("shoutcast-accept", address, async move {
-            loop {
-                let accepted = tokio::select! {
-                    accepted = socket.accept() => accepted,
-                    _ = stopped.wait_for(|stop| *stop) => return,
-                };
-                match accepted {
-                    Ok((stream, peer)) => {
-                        if context.auth.gate().at_accept(peer.ip()) {
-                            let source = converse(Arc::clone(&context), mount.clone(), stream, peer);
-                            task::spawn("shoutcast-source", mount.to_string(), source).detach();
-                        }
-                    }
-                    Err(_) => tokio::time::sleep(PAUSE).await,
+        match accepted {
+            Ok((stream, peer)) if context.auth.gate().at_accept(peer.ip()) => {
+                // Without a mount the port is about to close.
+                if let Some(mount) = mount(&context) {
+                    let source = converse(Arc::clone(&context), mount.clone(), stream, peer);
+                    task::spawn("shoutcast-source", mount.to_string(), source).detach();
                 }
             }
-        })
-        .detach();
+            Ok(_) => {}
+            Err(_) => tokio::time::sleep(PAUSE).await,
+        }
     }
 }
 

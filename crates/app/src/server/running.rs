@@ -16,7 +16,6 @@ use arc_swap::ArcSwap;
 use auth::{Auth, SetupToken};
 use config::Loaded;
 use fanout::{Departure, Fanout};
-use front::Listening;
 use http::HeaderValue;
 use jiff::Timestamp;
 use mount::{Delivery, Mounts, Stopped};
@@ -179,7 +178,7 @@ impl Server {
     }
 
     /// Starts everything that runs beside the front.
-    pub(super) fn spawn_tasks(&self, shoutcast_port: Option<Listening>, left: watch::Receiver<bool>) {
+    pub(super) fn spawn_tasks(&self) {
         let mounts = &self.context.mounts;
         task::spawn("mounts", (), Arc::clone(mounts).run()).detach();
         if let Some(mut departures) = self.departures.lock().take() {
@@ -207,9 +206,6 @@ impl Server {
             }
         })
         .detach();
-        if let Some(listening) = shoutcast_port {
-            shoutcast::serve(&self.context, listening, left);
-        }
     }
 
     pub(super) fn reopen_logs(&self) {
@@ -231,15 +227,9 @@ impl Server {
     }
 
     /// Starts a successor. Gives its process id when it is ready.
-    pub(super) async fn swap(&self, doors: &Doors, shoutcast: &[std::net::TcpListener]) -> Option<u32> {
+    pub(super) async fn swap(&self, doors: &Doors, shoutcast: &shoutcast::Port) -> Option<u32> {
         observe::emit(Swapping {});
-        let handles = doors.handles().and_then(|http| {
-            let shoutcast = shoutcast
-                .iter()
-                .map(std::net::TcpListener::try_clone)
-                .collect::<io::Result<_>>()?;
-            Ok((http, shoutcast))
-        });
+        let handles = doors.handles().and_then(|http| Ok((http, shoutcast.handles()?)));
         let started = match handles {
             Ok((http, shoutcast)) => {
                 tokio::task::spawn_blocking(move || hot_swap::start(http, shoutcast)).await

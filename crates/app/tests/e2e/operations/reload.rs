@@ -363,3 +363,67 @@ fn a_source_goes_with_the_account_whose_password_it_used() {
     assert!(server.status_of("/both").is_none() && server.status_of("/shared").is_some());
     exact.check();
 }
+
+#[test]
+fn the_port_of_shoutcast_sources_follows_the_file() {
+    let server = Server::start();
+    let mut exact = Exact::start(&server);
+    let address = |port: u16| std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    let follow = |shoutcast: serde_json::Value| {
+        server.edit_config(|config| {
+            let config = config.as_object_mut().unwrap();
+            match shoutcast {
+                serde_json::Value::Null => config.remove("shoutcast"),
+                shoutcast => config.insert("shoutcast".to_owned(), shoutcast),
+            };
+        });
+        assert!(server.reload());
+    };
+    let open = |port: u16, mount: &str| {
+        let mut wire = crate::harness::Wire::connect(address(port));
+        wire.send(format!("{SOURCE_PASSWORD}\r\n"));
+        assert_eq!(wire.line(), "OK2");
+        wire.send("content-type:audio/mpeg\r\n\r\n");
+        wire.send(Mp3::new('s').bytes(10_000));
+        server.wait_for_mount(mount);
+        wire
+    };
+    let closes = |port: u16| {
+        until("the port closes", || {
+            std::net::TcpStream::connect(address(port)).is_err().then_some(())
+        });
+    };
+    let (first, second) = (Server::free_port(), Server::free_port());
+    let on = |port: u16, mount: &str| json!({ "port": port.to_string(), "mount": mount });
+
+    follow(on(first, "/one"));
+    let mut one = open(first, "/one");
+    let listener = Capture::start(&server, "/one", "");
+    listener.wait_for(4_000);
+    // The mount of those who come from now on; the port is not touched.
+    follow(on(first, "/two"));
+    let two = open(first, "/two");
+    assert_eq!(server.log_with("Listening for Shoutcast sources").len(), 1);
+    follow(on(second, "/three"));
+    let three = open(second, "/three");
+    closes(first);
+    // A port that somebody else has: it stays where it is.
+    let taken = std::net::TcpListener::bind(address(0)).unwrap();
+    follow(on(taken.local_addr().unwrap().port(), "/three"));
+    server.wait_for_log("Still listening for Shoutcast sources where it was");
+    std::net::TcpStream::connect(address(second)).unwrap();
+    follow(json!(null));
+    closes(second);
+    server.wait_for_log("No longer listening for Shoutcast sources");
+
+    let before = listener.bytes().len();
+    one.send(Mp3::new('s').bytes(10_000));
+    listener.wait_for(before + 5_000);
+    for mount in ["/one", "/two", "/three"] {
+        assert!(server.status_of(mount).is_some(), "{mount} went on");
+    }
+    assert!(!listener.has_ended());
+    assert!(server.log_with("Changed setting needs a restart").is_empty());
+    exact.check();
+    drop((two, three));
+}
