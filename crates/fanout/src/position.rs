@@ -42,7 +42,11 @@ impl Interleave {
         Self::Ogg(Box::new(Rewriter::new(seed)))
     }
 
-    fn write(&mut self, bytes: &[u8], mark: &Mark, out: &mut Vec<u8>) {
+    /// Appends to `out` what the connection gets for these bytes of the ring, `mark` being the title in force.
+    ///
+    /// `bytes` are the next of the stream, without gaps or repetitions within a unit: what is counted goes on
+    /// from call to call. For [`Interleave::Ogg`] they are whole pages, a header's first.
+    pub fn write(&mut self, bytes: &[u8], mark: &Mark, out: &mut Vec<u8>) {
         match self {
             Self::Plain => out.extend_from_slice(bytes),
             Self::Ogg(rewriter) => rewriter.rewrite(bytes, out),
