@@ -86,7 +86,9 @@ fn everything_can_be_done_by_a_unix_socket() {
     let (folder, socket) = folder(str::to_owned, 8000);
     let mut program = start(&folder, &socket);
     let said = format!("Starting TinyIce on unix:{} (HTTP)", socket.display());
-    assert!(program.output().contains(&said), "{}", program.output());
+    until("the line that says so", || {
+        program.output().contains(&said).then_some(())
+    });
     let mut source = publish(&socket, "/live");
     let mut frames = Mp3::new('u');
     source.write_all(&frames.bytes(20_000)).unwrap();
