@@ -104,13 +104,17 @@ fn statistics_are_what_tools_read() {
     let (server, _feeders) = station();
     let update = "metadata?mount=/live&mode=updinfo&artist=Simon%20%26%20Garfunkel&title=%3CTitle%3E";
     check_response(&server.admin(update), 200, "Metadata update successful", true);
-    let _two = [
+    let two = [
         Capture::start(&server, "/live", ""),
         Capture::start(&server, "/live", ""),
     ];
     until("both listeners", || {
         (server.status_of("/live")?["listeners"] == 2).then_some(())
     });
+    // Seats are taken before the first byte goes out, and the source counts before that.
+    for listener in &two {
+        listener.wait_for(1);
+    }
 
     read_xml(&server.admin("stats"), |root| {
         assert_eq!(root.tag_name().name(), "icestats");
