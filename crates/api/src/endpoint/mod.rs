@@ -17,7 +17,7 @@ mod refusal;
 mod table;
 mod template;
 
-use std::pin::Pin;
+use std::{pin::Pin, sync::Arc};
 
 use auth::Action;
 use bytes::Bytes;
@@ -43,10 +43,11 @@ use content::{Answers, Content, Done};
 pub(crate) type Answer<T> = Result<T, Refusal>;
 
 type Running = Pin<Box<dyn Future<Output = Answer<Done>> + Send>>;
-type Run = Box<dyn Fn(Call, Bytes) -> Running + Send + Sync>;
+type Run = Arc<dyn Fn(Call, Bytes) -> Running + Send + Sync>;
 type Describe = fn(&mut SchemaGenerator) -> Option<Schema>;
 
 /// One thing that can be asked of the server over HTTP.
+#[derive(Clone)]
 pub(crate) struct Endpoint {
     method: Method,
     template: Template,
@@ -61,6 +62,8 @@ pub(crate) struct Endpoint {
     plain: bool,
     /// Whether it shows people a page when it refuses, and programs JSON.
     pages: bool,
+    /// Whether `PATCH` does the same; [`group`] makes that endpoint.
+    has_patch: bool,
     /// Part of the old interface; the documentation says so, and so does the answer.
     deprecated: bool,
     /// Statuses beyond those that its kind implies, with what they mean.
@@ -107,13 +110,14 @@ impl Endpoint {
             details: "",
             plain: !path.starts_with("/api/") && !path.starts_with("/setup/"),
             pages: false,
+            has_patch: false,
             deprecated: false,
             fails: Vec::new(),
             query: Some(|generator| Some(generator.subschema_for::<Q>())),
             limit: B::LIMIT,
             takes: (B::MEDIA, B::IS_FORM, B::describe),
             gives: (R::STATUS, R::MEDIA, R::describe),
-            run: Box::new(run),
+            run: Arc::new(run),
         }
     }
 
@@ -153,6 +157,12 @@ impl Endpoint {
         self
     }
 
+    /// `PATCH` does the same, for clients that know it under this name.
+    pub(crate) fn and_patch(mut self) -> Self {
+        self.has_patch = true;
+        self
+    }
+
     /// Scripts of old installations call it; there is something better.
     pub(crate) fn deprecated(mut self) -> Self {
         self.deprecated = true;
@@ -189,7 +199,7 @@ verbs! {
     post = POST
     /// An endpoint that changes a thing.
     put = PUT
-    /// The same, for clients that know it under this name.
+    /// An endpoint that changes parts of a thing, where `PUT` does something else; see [`Endpoint::and_patch`].
     patch = PATCH
     /// An endpoint that removes a thing.
     delete = DELETE
@@ -214,11 +224,17 @@ impl Documents {
 }
 
 /// The endpoints of one resource.
-pub(crate) fn group(tag: &'static str, mut endpoints: Vec<Endpoint>) -> Vec<Endpoint> {
-    for endpoint in &mut endpoints {
-        endpoint.tag = tag;
-    }
-    endpoints
+pub(crate) fn group(tag: &'static str, endpoints: Vec<Endpoint>) -> Vec<Endpoint> {
+    let with_patch = |endpoint: Endpoint| {
+        let endpoint = Endpoint { tag, ..endpoint };
+        let patch = endpoint.has_patch.then(|| Endpoint {
+            method: Method::PATCH,
+            summary: "The same as PUT",
+            ..endpoint.clone()
+        });
+        std::iter::once(endpoint).chain(patch)
+    };
+    endpoints.into_iter().flat_map(with_patch).collect()
 }
 
 /// No query parameters; those that come are ignored.

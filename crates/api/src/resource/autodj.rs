@@ -6,7 +6,7 @@ use percent_encoding::percent_decode_str;
 
 use super::streams::OneMount;
 use crate::endpoint::{
-    Answer, AnyJson, Call, Endpoint, Form, NoQuery, Other, Refusal, delete, get, group, patch, post, put,
+    Answer, AnyJson, Call, Endpoint, Form, NoQuery, Other, Refusal, delete, get, group, post, put,
 };
 
 type Nothing = Other<200, AnyJson>;
@@ -15,8 +15,9 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     let mut endpoints = vec![
         get("/api/autodj", Action::AutoDjRead, unavailable).says("AutoDJs"),
         post("/api/autodj", Action::AutoDjCreate, unavailable).says("Add an AutoDJ"),
-        put("/api/autodj", Action::AutoDjUpdate, unavailable).says("Change an AutoDJ"),
-        patch("/api/autodj", Action::AutoDjUpdate, unavailable).says("The same as PUT"),
+        put("/api/autodj", Action::AutoDjUpdate, unavailable)
+            .says("Change an AutoDJ")
+            .and_patch(),
         delete("/api/autodj", Action::AutoDjDelete, unavailable).says("Remove an AutoDJ"),
         get("/api/autodj/browse", Action::MediaBrowse, unavailable).says("Folders with music"),
         get("/api/autodj/playlist", Action::AutoDjPlaylistRead, of_mount).says("The playlist"),

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use store::AuditAction;
 
 use crate::endpoint::{
-    Answer, Call, Endpoint, Json, NoQuery, Refusal, Status, delete, get, group, patch, post, put, status,
+    Answer, Call, Endpoint, Json, NoQuery, Refusal, Status, delete, get, group, post, put, status,
 };
 
 /// What stands for a secret.
@@ -38,12 +38,8 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
                 .details("Another `discovery_url` is another issuer: identities that were linked by the old one end.")
                 .fails(400, rejected)
                 .fails(404, "There is no such provider")
-                .fails(409, last_way_in),
-            patch("/api/oidc/providers/config", Action::ProvidersUpdate, update)
-                .says("The same as PUT")
-                .fails(400, rejected)
-                .fails(404, "There is no such provider")
-                .fails(409, last_way_in),
+                .fails(409, last_way_in)
+                .and_patch(),
             delete("/api/oidc/providers/config", Action::ProvidersUpdate, remove)
                 .says("Remove a provider and the identities that were linked by it")
                 .fails(404, "There is no such provider")

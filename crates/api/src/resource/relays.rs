@@ -11,7 +11,7 @@ use store::AuditAction;
 
 use super::streams::OneMount;
 use crate::endpoint::{
-    Answer, Call, Endpoint, Json, NoQuery, Refusal, Status, delete, get, group, patch, post, put, status,
+    Answer, Call, Endpoint, Json, NoQuery, Refusal, Status, delete, get, group, post, put, status,
 };
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
@@ -24,10 +24,8 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
                 .details("An empty password keeps the one that is stored."),
             put("/api/relays", Action::RelayUpdate, update)
                 .says("Change a relay; what is not given stays")
-                .fails(404, "There is no such relay"),
-            patch("/api/relays", Action::RelayUpdate, update)
-                .says("The same as PUT")
-                .fails(404, "There is no such relay"),
+                .fails(404, "There is no such relay")
+                .and_patch(),
             delete("/api/relays", Action::RelayDelete, remove)
                 .says("Remove a relay")
                 .fails(404, "There is no such relay"),

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use store::AuditAction;
 
-use crate::endpoint::{Answer, Call, Endpoint, Json, NoQuery, Refusal, get, group, patch, put};
+use crate::endpoint::{Answer, Call, Endpoint, Json, NoQuery, Refusal, get, group, put};
 
 /// Keys of the answer that ports, certificates and the first run decide, which no request may change.
 const READ_ONLY: [&str; 9] = [
@@ -29,15 +29,14 @@ const READ_ONLY: [&str; 9] = [
 const LONGEST: usize = 255;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
-    let says = "Change settings; what is not given stays";
     group(
         "Settings",
         vec![
             get("/api/settings", Action::SettingsRead, read).says("The settings of the server"),
             put("/api/settings", Action::SettingsUpdate, update)
-                .says(says)
-                .details("A key that is unknown, cannot be changed or has another type is refused, and nothing is changed then."),
-            patch("/api/settings", Action::SettingsUpdate, update).says("The same as PUT"),
+                .says("Change settings; what is not given stays")
+                .details("A key that is unknown, cannot be changed or has another type is refused, and nothing is changed then.")
+                .and_patch(),
         ],
     )
 }

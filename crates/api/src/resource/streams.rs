@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use store::AuditAction;
 
 use crate::endpoint::{
-    Answer, Call, Endpoint, Json, NoQuery, Refusal, Status, delete, get, group, patch, post, put, status,
+    Answer, Call, Endpoint, Json, NoQuery, Refusal, Status, delete, get, group, post, put, status,
 };
 
 /// An encoder that was sent away comes back by itself; so long it meets a closed door.
@@ -37,11 +37,8 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             put("/api/streams", Action::StreamsRead, update)
                 .says("Change a mount; what is not given stays")
                 .fails(404, "There is no such mount")
-                .fails(503, "Too many passwords are being hashed"),
-            patch("/api/streams", Action::StreamsRead, update)
-                .says("The same as PUT")
-                .fails(404, "There is no such mount")
-                .fails(503, "Too many passwords are being hashed"),
+                .fails(503, "Too many passwords are being hashed")
+                .and_patch(),
             delete("/api/streams", Action::MountDelete, remove)
                 .says("Remove a mount with everything that is configured for it")
                 .fails(404, "There is no such mount"),

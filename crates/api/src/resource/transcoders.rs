@@ -3,15 +3,16 @@
 use auth::Action;
 
 use crate::endpoint::{
-    Answer, AnyJson, Call, Endpoint, Form, NoQuery, Other, Refusal, delete, get, group, patch, post, put,
+    Answer, AnyJson, Call, Endpoint, Form, NoQuery, Other, Refusal, delete, get, group, post, put,
 };
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     let endpoints = vec![
         get("/api/transcoders", Action::TranscodersRead, unavailable).says("Transcoders"),
         post("/api/transcoders", Action::TranscoderCreate, unavailable).says("Add a transcoder"),
-        put("/api/transcoders", Action::TranscoderUpdate, unavailable).says("Change a transcoder"),
-        patch("/api/transcoders", Action::TranscoderUpdate, unavailable).says("The same as PUT"),
+        put("/api/transcoders", Action::TranscoderUpdate, unavailable)
+            .says("Change a transcoder")
+            .and_patch(),
         delete("/api/transcoders", Action::TranscoderDelete, unavailable).says("Remove a transcoder"),
         get("/admin/transcoder-stats", Action::StatisticsRead, unavailable)
             .says("Figures of transcoders")

@@ -13,13 +13,11 @@ use super::{
     passkeys::Passkey,
 };
 use crate::endpoint::{
-    Answer, Call, Endpoint, Form, Json, NoQuery, Refusal, Status, delete, get, group, mount_name, patch,
-    post, put, status,
+    Answer, Call, Endpoint, Form, Json, NoQuery, Refusal, Status, delete, get, group, mount_name, post, put,
+    status,
 };
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
-    let update_details = "What is not given stays, and so does what is empty, `mounts` and `linked_emails` excepted. A \
-                          new password or role ends the account's sessions.";
     group(
         "Users",
         vec![
@@ -31,22 +29,17 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
                 .fails(503, "Too many passwords are being hashed"),
             put("/api/users", Action::UserUpdate, update)
                 .says("Change an account")
-                .details(update_details)
+                .details(
+                    "What is not given stays, and so does what is empty, `mounts` and `linked_emails` excepted. A \
+                     new password or role ends the account's sessions.",
+                )
                 .fails(404, "There is no such account or passkey")
                 .fails(
                     409,
                     "It is the last superadmin that can sign in, or an address is somebody else's",
                 )
-                .fails(503, "Too many passwords are being hashed"),
-            patch("/api/users", Action::UserUpdate, update)
-                .says("The same as PUT")
-                .details(update_details)
-                .fails(404, "There is no such account or passkey")
-                .fails(
-                    409,
-                    "It is the last superadmin that can sign in, or an address is somebody else's",
-                )
-                .fails(503, "Too many passwords are being hashed"),
+                .fails(503, "Too many passwords are being hashed")
+                .and_patch(),
             delete("/api/users", Action::UserDelete, remove)
                 .says("Remove an account with its tokens, passkeys and sessions")
                 .fails(404, "There is no such account")
