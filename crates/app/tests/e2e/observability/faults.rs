@@ -2,7 +2,10 @@
 //!
 //! The faults are planted by a page that only debug builds have, see `telemetry::faults`.
 
-use std::time::{Duration, Instant};
+use std::{
+    io::{Read as _, Write as _},
+    time::{Duration, Instant},
+};
 
 use crate::harness::{Capture, Feeder, Program, Server, get, installed, until};
 
@@ -97,6 +100,28 @@ fn a_deadlocked_media_path_is_named_by_the_documented_commands() {
     assert!(events.contains("mounts.routing"), "{events}");
     let cpu = server.ask("/debug/pprof/profile?seconds=1");
     assert_eq!((cpu.status(), &cpu.body[..2]), (200, &[0x1f, 0x8b][..]));
+}
+
+#[test]
+fn listeners_hear_on_while_every_worker_of_the_runtime_hangs() {
+    let server = server();
+    let _feeder = Feeder::start(&server, "/live", 'a');
+    server.wait_for_mount("/live");
+    let listener = Capture::start(&server, "/live", "");
+    listener.wait_for(1);
+    plant(&server, "deadlock");
+    until("the public port hangs", || {
+        let answer = std::net::TcpStream::connect(server.address()).and_then(|mut door| {
+            door.set_read_timeout(Some(Duration::from_secs(1)))?;
+            door.write_all(b"GET /status-json.xsl HTTP/1.0\r\n\r\n")?;
+            door.read(&mut [0; 1])
+        });
+        answer.is_err().then_some(())
+    });
+    // More than lay in any buffer: the source is read, and its audio delivered, without the runtime.
+    let heard = listener.len();
+    listener.wait_for(heard + 60_000);
+    assert!(!listener.has_ended());
 }
 
 #[test]
