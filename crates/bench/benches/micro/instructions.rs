@@ -2,7 +2,7 @@
 //!
 //! Contract: each case runs in processes of its own, with a number of laps and with twice as many. The
 //! difference is what the laps need; start, set-up and what only the first lap does cancel out. Laps are added
-//! until the difference is so large that what is left to chance (in the allocator) is below a percent.
+//! until the difference is so large that what is left to chance (in the allocator) is far below a percent.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -16,10 +16,11 @@ const LAPS: u64 = 4;
 /// A difference of so many instructions is enough.
 const ENOUGH: u64 = 8_000_000;
 
-/// The program's allocator is jemalloc, as in the server, because it comes with what is measured. Large
-/// allocations at random places within a page, samples and the return of memory by the clock make it count
-/// differently in each run.
-const ALLOCATOR: &str = "prof:false,cache_oblivious:false,dirty_decay_ms:-1,muzzy_decay_ms:-1";
+/// The program's allocator is jemalloc, as in the server, because it comes with what is measured. Samples, a
+/// thread of its own, large allocations at random places within a page, caches that are looked through now and
+/// then and the return of memory by the clock would make it count differently in each run.
+const ALLOCATOR: &str = "prof:false,background_thread:false,cache_oblivious:false,\
+    tcache_gc_incr_bytes:1073741824,dirty_decay_ms:-1,muzzy_decay_ms:-1";
 
 /// What callgrind says before the total.
 const TOTAL: &str = "Collected :";
