@@ -5,7 +5,10 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -222,13 +225,16 @@ impl Server {
         Setup::new()
     }
 
-    /// A port that was free a moment ago, for settings that do not take 0.
+    /// A port that was free a moment ago, for settings that do not take 0. It is below those that the system gives to
+    /// outgoing connections, so that none of these takes it meanwhile, and no other test gets the same.
     pub(crate) fn free_port() -> u16 {
-        TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        static NEXT: AtomicU16 = AtomicU16::new(0);
+        let first = u16::try_from(std::process::id() % 1_000).unwrap() * 10;
+        let mut ports =
+            std::iter::repeat_with(|| 20_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000);
+        ports
+            .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
             .unwrap()
-            .local_addr()
-            .unwrap()
-            .port()
     }
 
     /// Where it listens.
