@@ -630,9 +630,9 @@ fn the_last_way_in_is_not_removed() {
     assert_eq!(root.call("DELETE", &other, &Value::Null).status(), 409);
     // What the message says helps.
     let password = root.call(
-        "PATCH",
-        "/api/users?username=root",
-        &json!({ "password": "long enough" }),
+        "PUT",
+        "/api/users",
+        &json!({ "username": "root", "password": "long enough" }),
     );
     assert_eq!(password.status(), 200, "{}", password.text());
     assert_eq!(root.call("DELETE", &other, &Value::Null).status(), 200);
