@@ -1,13 +1,14 @@
 //! The life of mounts under a simulated clock: claim, grace, fallback, settle time, health.
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, TcpListener, TcpStream},
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use config::MountName;
-use fanout::{Admission, Home, Leave, Presence};
+use fanout::{Admission, Home, Interleave, Leave, Presence, Wire};
 use media::{Format, Frames, Header, Unit};
 use mount::{
     Claim, ClaimError, Delivery, Mounts, Offer, Owner, Protocol, Refused, Settings, Station, Stopped, Tuned,
@@ -340,6 +341,33 @@ fn limits_are_for_the_server_the_mount_and_the_address() {
     inside.clear();
     assert!(seat(&b, false).is_ok());
     assert_eq!(world.mounts.totals().listeners, 0);
+}
+
+#[test]
+fn all_listeners_are_listed_by_the_mount_that_feeds_them() {
+    let world = World::new(|_| {});
+    let (a, b) = (world.source("/a"), world.source("/b"));
+    let server = TcpListener::bind("127.0.0.1:0").expect("a port");
+    for claim in [&a, &b, &a] {
+        let stream = claim.stream();
+        let ip = IpAddr::from([198, 51, 100, 7]);
+        let entrance = world
+            .mounts
+            .seat(stream.mount(), stream, ip, false, world.now)
+            .expect("a place");
+        let socket = TcpStream::connect(server.local_addr().expect("an address")).expect("a connection");
+        let wire = Wire::plain(socket).expect("a socket");
+        world
+            .mounts
+            .enter(entrance, wire, Bytes::new(), Interleave::Plain);
+    }
+    let ids = |list: &[Arc<Presence>]| list.iter().map(|presence| presence.id).collect::<Vec<_>>();
+    let by_mount = world.mounts.listeners_by_mount();
+    assert_eq!(by_mount.len(), 2);
+    for (mount, expected) in [("/a", [1, 3].as_slice()), ("/b", &[2])] {
+        assert_eq!(ids(&by_mount[&mount.to_owned()]), expected, "{mount}");
+        assert_eq!(ids(&world.mounts.listeners_of(&name(mount))), expected, "{mount}");
+    }
 }
 
 #[test]

@@ -47,9 +47,9 @@ impl Places {
             return Self::default();
         };
         let mounts = parts.mounts.snapshot(Instant::now());
-        let with_listeners = mounts.iter().filter(|mount| mount.listeners > 0);
-        let listeners = with_listeners.flat_map(|mount| {
-            let present = parts.mounts.listeners_of(&mount.name);
+        let mut by_mount = parts.mounts.listeners_by_mount();
+        let listeners = mounts.iter().flat_map(|mount| {
+            let present = by_mount.remove(&mount.name.to_string()).unwrap_or_default();
             present
                 .into_iter()
                 .map(|presence| (presence.ip, mount.name.as_str()))

@@ -276,15 +276,13 @@ async fn agents(call: &Call, mounts: &[MountSnapshot]) -> Answer<(Vec<Agent>, Ve
             known(call, AgentKind::Source).await?,
         ));
     }
-    let listening = mounts
-        .iter()
-        .filter(|mount| mount.listeners > 0)
-        .flat_map(|mount| {
-            let present = call.parts.mounts.listeners_of(&mount.name);
-            present
-                .into_iter()
-                .map(|presence| presence.user_agent.to_string())
-        });
+    let mut by_mount = call.parts.mounts.listeners_by_mount();
+    let listening = mounts.iter().flat_map(|mount| {
+        let present = by_mount.remove(&mount.name.to_string()).unwrap_or_default();
+        present
+            .into_iter()
+            .map(|presence| presence.user_agent.to_string())
+    });
     // Relays are no programs of somebody else's.
     let sources = mounts
         .iter()

@@ -1,6 +1,6 @@
 //! Listeners: finding them a stream, letting them in, moving them and letting them go.
 
-use std::{net::IpAddr, sync::Arc, time::Instant};
+use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use config::MountName;
@@ -136,6 +136,16 @@ impl Mounts {
         let mut all = self.listeners.all();
         all.retain(|presence| presence.fed_by().as_str() == name.as_str());
         all
+    }
+
+    /// All listeners by the mount that feeds them now, for whoever wants those of several mounts.
+    #[must_use]
+    pub fn listeners_by_mount(&self) -> HashMap<Arc<String>, Vec<Arc<Presence>>> {
+        let mut by_mount: HashMap<_, Vec<_>> = HashMap::new();
+        for presence in self.listeners.all() {
+            by_mount.entry(presence.fed_by()).or_default().push(presence);
+        }
+        by_mount
     }
 
     /// Closes every listener of a mount. With `fed` also those that it feeds in place of another.
