@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::json;
@@ -21,8 +22,6 @@ use crate::{Outcome, say};
 
 /// The window of the trial that finds out how often each contender delivers.
 const TRIAL: Duration = Duration::from_secs(3);
-/// Where a release build of this project leaves the server.
-const TINYICE: &str = "target/release/tinyice";
 /// Flush intervals that differ by less than this share a floor.
 const SAME_FLUSH: f64 = 0.15;
 
@@ -64,11 +63,13 @@ pub(crate) fn run(args: &mut Args) -> Outcome<()> {
     say(&goals::render(&results))
 }
 
-/// The programs named by `--tinyice`, or the release build when there is one.
+/// The programs named by `--tinyice`, or the release build beside this program.
 pub(crate) fn find_tinyice(args: &mut Args) -> Outcome<Vec<Contender>> {
     let mut programs: Vec<String> = args.list("tinyice")?;
-    if programs.is_empty() && PathBuf::from(TINYICE).exists() {
-        programs.push(TINYICE.into());
+    if programs.is_empty()
+        && let Some(program) = build_tinyice()?
+    {
+        programs.push(program.display().to_string());
     }
     let contender = |program: &String| {
         let (label, program) = program.split_once('=').unwrap_or(("tinyice", program));
@@ -78,6 +79,22 @@ pub(crate) fn find_tinyice(args: &mut Args) -> Outcome<Vec<Contender>> {
         }
     };
     Ok(programs.iter().map(contender).collect())
+}
+
+/// The server beside this program. A release build that cargo started has it built first, so that the figures are
+/// those of the code as it is.
+fn build_tinyice() -> Outcome<Option<PathBuf>> {
+    let own = std::env::current_exe()?;
+    let is_release = own.parent().is_some_and(|folder| folder.ends_with("release"));
+    if let Some(cargo) = std::env::var_os("CARGO").filter(|_| is_release) {
+        let status = Command::new(cargo)
+            .args(["build", "--release", "-p", "tinyice"])
+            .status()?;
+        if !status.success() {
+            return Err("tinyice could not be built; --tinyice names another one".into());
+        }
+    }
+    Ok(Some(own.with_file_name("tinyice")).filter(|program| program.exists()))
 }
 
 /// The Icecast named by `--icecast`, or the one on the path.
