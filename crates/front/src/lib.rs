@@ -36,6 +36,7 @@ pub mod framing;
 pub mod head;
 mod limits;
 pub mod metrics;
+pub mod multipart;
 mod request;
 mod request_id;
 pub mod route;

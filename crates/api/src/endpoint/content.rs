@@ -3,6 +3,7 @@
 //! Contract: no more than a content's limit is ever held; what cannot be read is a 400 that says where.
 
 use bytes::Bytes;
+use front::multipart::{self, Part};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::Full;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -142,20 +143,9 @@ impl Content for Form {
     }
 }
 
-/// One part of an upload.
-#[derive(Debug)]
-pub(crate) struct Part {
-    pub(crate) name: String,
-    pub(crate) file_name: Option<String>,
-    pub(crate) bytes: Bytes,
-}
-
 /// `multipart/form-data` (RFC 7578).
 #[derive(Debug)]
 pub(crate) struct Multipart(pub(crate) Vec<Part>);
-
-/// More parts than this is no form of ours.
-const PARTS: usize = 64;
 
 impl Content for Multipart {
     /// A logo of 2 MiB and what stands around it.
@@ -169,15 +159,12 @@ impl Content for Multipart {
             .and_then(|value| value.to_str().ok());
         let boundary = content_type
             .filter(|_| media_type(headers) == Self::MEDIA)
-            .and_then(|value| {
-                // RFC 2046 section 5.1.1: one to seventy characters.
-                quoted(value, "boundary").filter(|boundary| (1..=70).contains(&boundary.len()))
-            });
+            .and_then(multipart::boundary);
         let boundary = boundary.ok_or_else(|| {
             let text = "Content-Type must be multipart/form-data";
             Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text)
         })?;
-        split(&bytes, &boundary)
+        multipart::parts(&bytes, &boundary)
             .map(Self)
             .ok_or_else(|| Refusal::bad("Invalid request body"))
     }
@@ -191,64 +178,16 @@ impl Content for Multipart {
     }
 }
 
-/// The parts of a body that is wholly here. Nothing if it is broken.
-fn split(bytes: &Bytes, boundary: &str) -> Option<Vec<Part>> {
-    let delimiter = format!("--{boundary}");
-    let find = |from: usize, what: &[u8]| memchr::memmem::find(&bytes[from..], what).map(|at| from + at);
-    let mut at = find(0, delimiter.as_bytes())? + delimiter.len();
-    let mut parts = Vec::new();
-    loop {
-        if bytes[at..].starts_with(b"--") {
-            return Some(parts);
-        }
-        let head = find(at, b"\r\n")? + 2;
-        let blank = find(head.saturating_sub(2), b"\r\n\r\n")?;
-        let end = find(blank, format!("\r\n{delimiter}").as_bytes())?;
-        let lines = std::str::from_utf8(&bytes[head.min(blank)..blank]).ok()?;
-        let disposition = lines
-            .lines()
-            .find_map(|line| {
-                line.split_once(':')
-                    .filter(|(name, _)| name.eq_ignore_ascii_case("content-disposition"))
-            })?
-            .1;
-        parts.push(Part {
-            name: quoted(disposition, "name")?,
-            file_name: quoted(disposition, "filename"),
-            bytes: bytes.slice((blank + 4).min(end)..end),
-        });
-        if parts.len() > PARTS {
-            return None;
-        }
-        at = end + 2 + delimiter.len();
-    }
-}
-
-/// The value of a parameter in quotes, as browsers and curl write it.
-fn quoted(disposition: &str, name: &str) -> Option<String> {
-    disposition.split(';').find_map(|parameter| {
-        let (key, value) = parameter.trim().split_once('=')?;
-        let value = value.trim().trim_matches('"');
-        (key.trim() == name).then(|| value.to_owned())
-    })
-}
-
-/// Bytes as they come.
+/// Bytes that are taken as they come and not looked at: what takes media from a browser refuses it in this release.
 #[derive(Debug)]
-pub(crate) struct Raw<const LIMIT: usize>(
-    #[allow(
-        dead_code,
-        reason = "what takes media from a browser refuses it in this release"
-    )]
-    pub(crate) Bytes,
-);
+pub(crate) struct Raw<const LIMIT: usize>;
 
 impl<const LIMIT: usize> Content for Raw<LIMIT> {
     const LIMIT: usize = LIMIT;
     const MEDIA: &'static str = "application/octet-stream";
 
-    fn read(_: &HeaderMap, bytes: Bytes) -> Result<Self, Refusal> {
-        Ok(Self(bytes))
+    fn read(_: &HeaderMap, _: Bytes) -> Result<Self, Refusal> {
+        Ok(Self)
     }
 
     fn describe(_: &mut SchemaGenerator) -> Option<Schema> {
@@ -509,38 +448,6 @@ mod tests {
             let read = read_json::<Sample>(text.as_bytes());
             let error = read.as_ref().err().map(Refusal::text);
             assert_eq!(error, expected, "{text:.40}");
-        }
-    }
-
-    #[test]
-    fn parts_are_taken_apart() {
-        let body = "--x\r\nContent-Disposition: form-data; name=\"csrf\"\r\n\r\ntoken\r\n--x\r\n\
-                    Content-Disposition: form-data; name=\"logo\"; filename=\"a.png\"\r\nContent-Type: image/png\r\n\r\n\
-                    \u{1}\r\n--y\r\n\r\n--x--\r\n";
-        let parts = split(&Bytes::from(body), "x").expect("well formed");
-        let seen: Vec<_> = parts
-            .iter()
-            .map(|part| (part.name.as_str(), part.file_name.as_deref(), &part.bytes[..]))
-            .collect();
-        assert_eq!(
-            seen,
-            [
-                ("csrf", None, &b"token"[..]),
-                ("logo", Some("a.png"), b"\x01\r\n--y\r\n")
-            ]
-        );
-        for broken in [
-            "",
-            "--x",
-            "--x\r\n",
-            "--x\r\n\r\n--x--",
-            "--x\r\nA: b\r\n\r\nc\r\n--x--",
-            &body[..60],
-        ] {
-            assert!(
-                split(&Bytes::from(broken.to_owned()), "x").is_none(),
-                "{broken:?}"
-            );
         }
     }
 
