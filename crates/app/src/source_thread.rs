@@ -35,6 +35,10 @@ const LONGEST: Duration = Duration::from_millis(50);
 /// A pause is this many times as long as the look before it.
 const PAUSES_PER_LOOK: u32 = 40;
 
+/// The priority, where the system allows it (`CAP_SYS_NICE`, `LimitNICE=`): a source's bytes must not wait between read
+/// and ring for a flush to thousands of listeners that has both cores.
+const NICE: i32 = -5;
+
 /// The thread, until it is dropped or told to end.
 pub(crate) struct SourceThread {
     runtime: Handle,
@@ -53,6 +57,10 @@ impl SourceThread {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .thread_name("sources-aside")
+            // Looking names up is in no hurry.
+            .on_thread_start(|| {
+                let _ = rustix::process::setpriority_process(None, 0);
+            })
             .on_thread_park(move || {
                 let pause = pace.pause(Instant::now(), if is_hasty() { PAUSE } else { LONGEST });
                 if !pause.is_zero() {
@@ -65,6 +73,8 @@ impl SourceThread {
         let handle = runtime.handle().clone();
         let (end, ended) = oneshot::channel();
         let thread = observe::thread::spawn("sources", move || {
+            // On Linux that is the calling thread alone. Without the right to it everything works the same.
+            let _ = rustix::process::setpriority_process(None, NICE);
             // A sender that is gone says the same as one that has spoken.
             let _ = runtime.block_on(ended);
             // A name that is being looked up is not waited for.
