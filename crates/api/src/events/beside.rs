@@ -174,18 +174,25 @@ mod tests {
     async fn there_is_one_look_at_a_time_and_not_too_often() {
         let look = Look::<u32>::new();
         let start = Instant::now();
-        let (go, wait) = std::sync::mpsc::channel::<()>();
-        let slow = move || {
-            wait.recv().unwrap();
-            1
+        // A look that is over when the test says so.
+        let slow = |seen: u32| {
+            let (go, wait) = std::sync::mpsc::channel::<()>();
+            let look = move || {
+                wait.recv().unwrap();
+                seen
+            };
+            (go, look)
         };
-        assert_eq!(*look.last(start, slow), 0);
+        let (go, first) = slow(1);
+        assert_eq!(*look.last(start, first), 0);
         // It is old, but somebody is looking already.
         assert_eq!(*look.last(start + MAP, || panic!("two at once")), 0);
         go.send(()).unwrap();
         let soon = start + MAP.saturating_sub(Duration::from_millis(1));
         assert_eq!(*look.fresh(soon, || panic!("too soon")).await, 1);
-        assert_eq!(*look.last(start + MAP, || 2), 1);
+        let (go, second) = slow(2);
+        assert_eq!(*look.last(start + MAP, second), 1);
+        go.send(()).unwrap();
         assert_eq!(*look.fresh(start + MAP, || panic!("too soon")).await, 2);
         // One that breaks leaves what was seen before, and others may look.
         assert_eq!(*look.fresh(start + 2 * MAP, || panic!("on purpose")).await, 2);

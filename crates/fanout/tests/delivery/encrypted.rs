@@ -13,7 +13,7 @@ use rustls::{
 };
 use socket2::{Domain, Socket, Type};
 
-use super::{PATIENCE, Stage, wait_until};
+use super::{PATIENCE, Stage, hear, wait_until};
 
 /// Small enough that a listener which does not read is noticed at once.
 const SMALL_BUFFER: usize = 4 << 10;
@@ -65,12 +65,6 @@ fn connect() -> (Client, Wire) {
             .expect("the server shakes hands");
     }
     (client, shaking.join().expect("no panic"))
-}
-
-fn hear(client: &mut Client, len: usize) -> String {
-    let mut got = vec![0; len];
-    client.read_exact(&mut got).expect("it arrives in time");
-    String::from_utf8(got).expect("only text was sent")
 }
 
 #[test]

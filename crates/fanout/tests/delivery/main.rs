@@ -199,7 +199,7 @@ impl Station {
     }
 }
 
-fn hear(client: &mut TcpStream, len: usize) -> String {
+fn hear(client: &mut impl Read, len: usize) -> String {
     let mut got = vec![0; len];
     client.read_exact(&mut got).expect("it arrives in time");
     String::from_utf8(got).expect("only text was sent")
