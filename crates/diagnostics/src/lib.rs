@@ -28,4 +28,4 @@ pub use client::Limits;
 pub use page::{Page, Pages, Render};
 pub use port::{Port, Settings};
 pub use query::{BadQuery, Form, Query};
-pub use table::{Column, Table, tables};
+pub use table::{Column, Table, printable, secs, tables};

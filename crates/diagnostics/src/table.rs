@@ -2,7 +2,7 @@
 //!
 //! Contract: a row is one line whatever its cells hold.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 use serde_json::{Map, Value};
 
@@ -15,8 +15,22 @@ pub enum Column {
     Text,
     /// Numbers, to the right.
     Number,
-    /// Seconds, to the right; text has them with a fitting unit.
+    /// Seconds, to the right; text has them with a fitting unit. The key ends in `_seconds`.
     Seconds,
+    /// Bytes, to the right; text has them with a fitting unit. The key ends in `_bytes`.
+    Bytes,
+}
+
+impl Column {
+    /// The key without the unit that each of the cells has.
+    fn title(self, key: &str) -> String {
+        let unit = match self {
+            Column::Text | Column::Number => "",
+            Column::Seconds => "_seconds",
+            Column::Bytes => "_bytes",
+        };
+        key.strip_suffix(unit).unwrap_or(key).replace('_', " ")
+    }
 }
 
 /// A table under construction.
@@ -25,6 +39,7 @@ pub struct Table {
     name: &'static str,
     columns: Vec<(&'static str, Column)>,
     rows: Vec<Vec<Value>>,
+    legend: &'static str,
 }
 
 impl Table {
@@ -35,7 +50,15 @@ impl Table {
             name,
             columns: columns.to_vec(),
             rows: Vec::new(),
+            legend: "",
         }
+    }
+
+    /// With lines below the rows of the text that explain the columns.
+    #[must_use]
+    pub fn legend(mut self, lines: &'static str) -> Table {
+        self.legend = lines;
+        self
     }
 
     /// Adds a row with one cell per column; `Value::Null` is an empty cell.
@@ -55,7 +78,7 @@ impl Table {
         let titles = self
             .columns
             .iter()
-            .map(|(key, _)| key.replace('_', " "))
+            .map(|(key, column)| column.title(key))
             .collect();
         let cells = self.rows.iter().map(|row| self.cells(row));
         let lines: Vec<Vec<String>> = std::iter::once(titles).chain(cells).collect();
@@ -71,11 +94,15 @@ impl Table {
             for ((cell, &width), (_, column)) in line.iter().zip(&widths).zip(&self.columns) {
                 let _ = match column {
                     Column::Text => write!(shown, "{cell:<width$}  "),
-                    Column::Number | Column::Seconds => write!(shown, "{cell:>width$}  "),
+                    Column::Number | Column::Seconds | Column::Bytes => write!(shown, "{cell:>width$}  "),
                 };
             }
             text.push_str(shown.trim_end());
             text.push('\n');
+        }
+        if !self.legend.is_empty() {
+            text.push('\n');
+            text.push_str(self.legend);
         }
         text
     }
@@ -96,7 +123,10 @@ impl Table {
                 (Value::Number(number), Column::Seconds) => {
                     number.as_f64().map_or_else(|| number.to_string(), seconds)
                 }
-                (Value::String(text), _) => line(text),
+                (Value::Number(number), Column::Bytes) => {
+                    number.as_f64().map_or_else(|| number.to_string(), bytes)
+                }
+                (Value::String(text), _) => printable(text),
                 (other, _) => other.to_string(),
             })
             .collect()
@@ -123,7 +153,8 @@ pub fn tables(query: &Query, tables: &[Table]) -> Result<Answer, BadQuery> {
 }
 
 /// A cell with seconds.
-pub(crate) fn secs(duration: std::time::Duration) -> Value {
+#[must_use]
+pub fn secs(duration: Duration) -> Value {
     // Six digits are more than any of these times is worth.
     Value::from((duration.as_secs_f64() * 1e6).round() / 1e6)
 }
@@ -140,8 +171,18 @@ fn seconds(seconds: f64) -> String {
     }
 }
 
+fn bytes(bytes: f64) -> String {
+    match bytes {
+        b if b < 1e3 => format!("{b:.0} B"),
+        b if b < 1e6 => format!("{:.1} kB", b / 1e3),
+        b if b < 1e9 => format!("{:.1} MB", b / 1e6),
+        b => format!("{:.1} GB", b / 1e9),
+    }
+}
+
 /// Text without anything that would end the line or move a terminal's cursor.
-fn line(text: &str) -> String {
+#[must_use]
+pub fn printable(text: &str) -> String {
     text.chars()
         .map(|character| {
             if character.is_control() {
@@ -174,7 +215,8 @@ mod tests {
 
     #[test]
     fn text_is_aligned_and_one_line_a_row() {
-        let expected = "id  name        age seconds\n 7  relay\u{fffd}\u{fffd}[2J      250.0ms\n12  -                 90.0s\n";
+        let expected =
+            "id  name            age\n 7  relay\u{fffd}\u{fffd}[2J  250.0ms\n12  -             90.0s\n";
         assert_eq!(table().text(), expected);
     }
 
@@ -187,6 +229,17 @@ mod tests {
             {"id": 12, "name": null, "age_seconds": 90},
         ]});
         assert_eq!(value, expected);
+    }
+
+    #[test]
+    fn bytes_have_a_fitting_unit_and_columns_an_explanation() {
+        let mut table = Table::new("rings", &[("ring_bytes", Column::Bytes)]).legend("ring  what is kept\n");
+        for size in [0_u64, 999, 1_500, 524_288, 2_000_000_000] {
+            table.row([json!(size)]);
+        }
+        let expected = "    ring\n     0 B\n   999 B\n  1.5 kB\n524.3 kB\n  2.0 GB\n\nring  what is kept\n";
+        assert_eq!(table.text(), expected);
+        assert_eq!(table.json()[2], json!({"ring_bytes": 1_500}));
     }
 
     #[test]

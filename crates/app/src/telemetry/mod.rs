@@ -195,8 +195,8 @@ fn pages(runtime: &Handle, context: &Arc<Context>, fanout: &Arc<Fanout>) -> Page
         move |query: &Query| pages::streams(&mounts, &fanout, query)
     };
     let listeners = {
-        let (mounts, fanout) = (Arc::clone(&context.mounts), Arc::clone(fanout));
-        move |query: &Query| pages::listeners(&mounts, &fanout, query)
+        let fanout = Arc::clone(fanout);
+        move |query: &Query| pages::listeners(&fanout, query)
     };
     let pages = Pages::new("TinyIce")
         .about("version", cli::version_line())

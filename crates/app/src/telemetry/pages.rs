@@ -4,14 +4,13 @@
 //! the page instead of being waited for.
 
 use std::{
-    fmt::Write as _,
     net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use diagnostics::{Answer, BadQuery, Form, Query};
-use fanout::{Fanout, Inspect, Inspection, ListenerView, TcpInfo};
+use diagnostics::{Answer, BadQuery, Column, Query, Table, secs, tables};
+use fanout::{Fanout, Inspect, Inspection, TcpInfo};
 use mount::{MountMeter, Mounts};
 use serde_json::{Value, json};
 
@@ -24,34 +23,29 @@ const SHOWN: usize = 50;
 /// Listeners shown at most: each costs its delivery thread a system call.
 const MOST: usize = 2_000;
 
-/// Every mount with its ring, every delivery thread, and the listeners that are furthest behind.
+/// Every mount with its ring and delays, every delivery thread, and the listeners that are furthest behind.
 pub(super) fn streams(mounts: &Mounts, fanout: &Fanout, query: &Query) -> Result<Answer, BadQuery> {
     query.only(&["format", "mount", "n"])?;
-    let form = query.form()?;
     let shown = bounded(query, 10)?;
     let only = query.get("mount").map(str::to_owned);
-    let now = Instant::now();
-    let mut meters = mounts.meters(now);
+    let mut meters = mounts.meters(Instant::now());
     meters.retain(|mount| only.as_deref().is_none_or(|name| name == mount.mount()));
     let slowest = look(fanout, shown, move |presence| {
         only.as_deref()
             .is_none_or(|name| name == presence.fed_by().as_str())
     });
-    Ok(match form {
-        Form::Json => Answer::json(&json!({
-            "mounts": meters.iter().map(mount_json).collect::<Vec<_>>(),
-            "workers": workers_json(fanout),
-            "slowest_listeners": slowest.listeners.iter().map(listener_json).collect::<Vec<_>>(),
-            "silent_workers": slowest.silent,
-        })),
-        Form::Text => Answer::text(streams_text(&meters, fanout, &slowest)),
-    })
+    let all = [
+        mount_table(&meters),
+        delay_table(&meters),
+        thread_table(fanout, &slowest),
+        listener_table("slowest_listeners", &slowest),
+    ];
+    tables(query, &all)
 }
 
 /// Listeners with what the kernel knows of their connections.
-pub(super) fn listeners(mounts: &Mounts, fanout: &Fanout, query: &Query) -> Result<Answer, BadQuery> {
+pub(super) fn listeners(fanout: &Fanout, query: &Query) -> Result<Answer, BadQuery> {
     query.only(&["format", "mount", "ip", "id", "n"])?;
-    let form = query.form()?;
     let shown = bounded(query, SHOWN)?;
     let id = query.number("id", 0..=u64::MAX, 0)?;
     let ip = query
@@ -67,40 +61,30 @@ pub(super) fn listeners(mounts: &Mounts, fanout: &Fanout, query: &Query) -> Resu
             && ip.is_none_or(|ip| ip == presence.ip)
             && (id == 0 || id == presence.id)
     });
-    let all = mounts.totals().listeners;
-    Ok(match form {
-        Form::Json => Answer::json(&json!({
-            "listeners": seen.listeners.iter().map(listener_json).collect::<Vec<_>>(),
-            "connected": all,
-            "silent_workers": seen.silent,
-        })),
-        Form::Text => {
-            let mut text = format!(
-                "{} of {all} listeners, those that are furthest behind first (n=, mount=, ip=, id=, format=json)\n\n",
-                seen.listeners.len(),
-            );
-            write_listeners(&mut text, &seen);
-            text.push_str(LEGEND);
-            Answer::text(text)
-        }
-    })
+    let listeners = listener_table("listeners", &seen).legend(LEGEND);
+    tables(query, &[thread_table(fanout, &seen), listeners])
 }
 
 /// How many listeners are asked for.
 fn bounded(query: &Query, otherwise: usize) -> Result<usize, BadQuery> {
-    let number = query.number("n", 0..=MOST as u64, otherwise as u64)?;
+    let number = query.number("n", 1..=MOST as u64, otherwise as u64)?;
     Ok(usize::try_from(number).unwrap_or(MOST))
 }
 
-const LEGEND: &str = "
-worker   the delivery thread
-lag      age of what the listener is sent next; - when it has everything
-blocked  since when its socket takes nothing: the kernel's buffer is full
-rtt      the connection's round trip and its variation, as the kernel measures it
-resent   segments that had to be sent again: the network loses them
-unsent   bytes in the kernel that were not sent once: the path or the client is too slow
-client   time that sending waited for the client to read: the player is too slow, not the network
-rate     what the path delivers
+const LEGEND: &str = "\
+Those that are furthest behind come first. n=, mount=, ip=, id= choose, format=json is for programs.
+
+thread          the delivery thread
+behind          what it is still to be sent
+lag             age of what it is sent next; - when it has everything
+blocked         since when its socket takes nothing: the kernel's buffer is full
+round trip      of the connection, and its variation, as the kernel measures it
+resent          segments that had to be sent again: the network loses them
+lost            those of them that are not acknowledged yet
+in flight       segments under way, and the window how many may be
+unsent          bytes in the kernel that were not sent once: the path or the client is too slow
+client limited  time that sending waited for the client to read: the player is too slow, not the network
+per second      what the path delivers
 ";
 
 fn look(
@@ -108,9 +92,6 @@ fn look(
     most: usize,
     whom: impl Fn(&fanout::Presence) -> bool + Send + Sync + 'static,
 ) -> Inspection {
-    if most == 0 {
-        return Inspection::default();
-    }
     let inspect = Inspect {
         most,
         whom: Arc::new(whom),
@@ -118,236 +99,166 @@ fn look(
     fanout.inspect(&inspect, PATIENCE)
 }
 
-fn streams_text(meters: &[MountMeter], fanout: &Fanout, slowest: &Inspection) -> String {
-    let mut text = String::from("MOUNTS\n");
-    row(
-        &mut text,
+fn mount_table(meters: &[MountMeter]) -> Table {
+    let mut table = Table::new(
+        "mounts",
         &[
-            ("mount", 24),
-            ("source", 10),
-            ("listeners", 9),
-            ("silence", 9),
-            ("health", 6),
-            ("ring head", 10),
-            ("oldest", 10),
-            ("ring bytes", 10),
-            ("ring time", 9),
-            ("kbit/s", 7),
-            ("dropped", 10),
+            ("mount", Column::Text),
+            ("source", Column::Text),
+            ("listeners", Column::Number),
+            ("silence_seconds", Column::Seconds),
+            ("health", Column::Number),
+            ("in_bytes", Column::Bytes),
+            ("out_bytes", Column::Bytes),
+            ("input_kbit", Column::Number),
+            ("ring_head", Column::Number),
+            ("ring_oldest", Column::Number),
+            ("ring_bytes", Column::Bytes),
+            ("ring_time_seconds", Column::Seconds),
+            ("dropped_bytes", Column::Bytes),
+            ("resyncs", Column::Number),
+            ("bad_bytes", Column::Bytes),
+            ("name", Column::Text),
         ],
     );
     for mount in meters {
         let ring = mount.stream().map(|stream| &stream.feed().ring);
         let (bytes, time) = mount.ring();
-        let cells = [
-            (clean(mount.mount()), 24),
-            (source_of(mount), 10),
-            (mount.listeners().to_string(), 9),
-            (seconds(mount.silence()), 9),
-            (format!("{:.2}", mount.health()), 6),
-            (ring.map_or("-".into(), |ring| ring.head().to_string()), 10),
-            (ring.map_or("-".into(), |ring| ring.oldest().to_string()), 10),
-            (bytes.to_string(), 10),
-            (seconds(time), 9),
-            ((mount.input_rate() / 125).to_string(), 7),
-            (mount.dropped().to_string(), 10),
-        ];
-        row(&mut text, &cells);
+        table.row([
+            json!(mount.mount()),
+            json!(source_of(mount)),
+            json!(mount.listeners()),
+            secs(mount.silence()),
+            json!((mount.health() * 100.0).round() / 100.0),
+            json!(mount.bytes_in()),
+            json!(mount.bytes_out()),
+            json!(mount.input_rate() / 125),
+            json!(ring.map(|ring| ring.head())),
+            json!(ring.map(|ring| ring.oldest())),
+            json!(bytes),
+            secs(time),
+            json!(mount.dropped()),
+            json!(mount.resyncs()),
+            json!(mount.bad_bytes()),
+            json!(mount.station_name()),
+        ]);
     }
-    text.push_str("\nWHERE TIME GOES (mean per frame)\n");
-    row(
-        &mut text,
+    table
+}
+
+/// Where a frame's time goes, by mount and stage.
+fn delay_table(meters: &[MountMeter]) -> Table {
+    let mut table = Table::new(
+        "delays",
         &[
-            ("mount", 24),
-            ("ingest", 9),
-            ("framing", 9),
-            ("ring", 9),
-            ("fanout", 9),
+            ("mount", Column::Text),
+            ("stage", Column::Text),
+            ("frames", Column::Number),
+            ("mean_seconds", Column::Seconds),
         ],
     );
     for mount in meters.iter().filter(|mount| mount.stream().is_some()) {
-        let mut cells = vec![(clean(mount.mount()), 24)];
-        for (_, histogram) in mount.delays().stages() {
+        for (stage, histogram) in mount.delays().stages() {
             let snapshot = histogram.snapshot();
+            let frames = snapshot.count();
             #[allow(clippy::cast_precision_loss, reason = "a mean for a person")]
-            let mean = snapshot.sum / (snapshot.count().max(1) as f64);
-            cells.push((format!("{:.1} ms", mean * 1_000.0), 9));
+            let mean = Duration::try_from_secs_f64(snapshot.sum / frames as f64);
+            // Without frames there is no mean.
+            let mean = mean.map_or(Value::Null, secs);
+            table.row([json!(mount.mount()), json!(stage), json!(frames), mean]);
         }
-        row(&mut text, &cells);
     }
-    text.push_str("\nDELIVERY THREADS\n");
-    row(
-        &mut text,
-        &[
-            ("worker", 6),
-            ("listeners", 9),
-            ("behind", 7),
-            ("flush every", 11),
-            ("rounds", 10),
-        ],
-    );
-    for (worker, meter) in fanout.meters().enumerate() {
-        let state = if slowest.silent.contains(&worker) {
-            " does not answer: see /debug/pprof/goroutine?debug=2"
-        } else {
-            ""
-        };
-        row(
-            &mut text,
-            &[
-                (worker.to_string(), 6),
-                (meter.listeners().to_string(), 9),
-                (meter.catching_up().to_string(), 7),
-                (format!("{:.0} ms", meter.interval.get() * 1_000.0), 11),
-                (format!("{}{state}", meter.cycle.snapshot().count()), 10),
-            ],
-        );
-    }
-    text.push_str("\nSLOWEST LISTENERS (all of them: /debug/listeners)\n");
-    write_listeners(&mut text, slowest);
-    text
+    table
 }
 
-fn write_listeners(text: &mut String, seen: &Inspection) {
-    for worker in &seen.silent {
-        let _ = writeln!(
-            text,
-            "delivery thread {worker} did not answer within {} ms",
-            PATIENCE.as_millis()
-        );
-    }
-    row(
-        text,
+fn thread_table(fanout: &Fanout, seen: &Inspection) -> Table {
+    let mut table = Table::new(
+        "delivery_threads",
         &[
-            ("id", 7),
-            ("address", 18),
-            ("mount", 18),
-            ("worker", 6),
-            ("age", 9),
-            ("sent", 11),
-            ("behind", 9),
-            ("lag", 8),
-            ("blocked", 8),
-            ("rtt", 14),
-            ("resent", 6),
-            ("unsent", 8),
-            ("client", 8),
-            ("rate", 11),
-            ("agent", 0),
+            ("thread", Column::Number),
+            ("listeners", Column::Number),
+            ("catching_up", Column::Number),
+            ("flush_seconds", Column::Seconds),
+            ("rounds", Column::Number),
+            ("state", Column::Text),
+        ],
+    );
+    for (thread, meter) in fanout.meters().enumerate() {
+        let state = if seen.silent.contains(&thread) {
+            "does not answer: see /debug/pprof/goroutine?debug=2"
+        } else {
+            "well"
+        };
+        table.row([
+            json!(thread),
+            json!(meter.listeners()),
+            json!(meter.catching_up()),
+            json!(meter.interval.get()),
+            json!(meter.cycle.snapshot().count()),
+            json!(state),
+        ]);
+    }
+    table
+}
+
+fn listener_table(name: &'static str, seen: &Inspection) -> Table {
+    let mut table = Table::new(
+        name,
+        &[
+            ("id", Column::Number),
+            ("ip", Column::Text),
+            ("mount", Column::Text),
+            ("fed_by", Column::Text),
+            ("thread", Column::Number),
+            ("age_seconds", Column::Seconds),
+            ("sent_bytes", Column::Bytes),
+            ("behind_bytes", Column::Bytes),
+            ("lag_seconds", Column::Seconds),
+            ("blocked_seconds", Column::Seconds),
+            ("since_write_seconds", Column::Seconds),
+            ("round_trip_seconds", Column::Seconds),
+            ("variation_seconds", Column::Seconds),
+            ("resent", Column::Number),
+            ("lost", Column::Number),
+            ("in_flight", Column::Number),
+            ("window", Column::Number),
+            ("unsent_bytes", Column::Bytes),
+            ("client_limited_seconds", Column::Seconds),
+            ("since_acknowledged_seconds", Column::Seconds),
+            ("per_second_bytes", Column::Bytes),
+            ("user_agent", Column::Text),
         ],
     );
     for view in &seen.listeners {
-        let tcp = |of: fn(&TcpInfo) -> String| view.tcp.as_ref().map_or("-".to_owned(), of);
-        let cells = [
-            (view.presence.id.to_string(), 7),
-            (view.presence.ip.to_string(), 18),
-            (clean(&view.presence.fed_by()), 18),
-            (view.worker.to_string(), 6),
-            (seconds(view.presence.since.elapsed()), 9),
-            (view.sent.to_string(), 11),
-            (view.bytes_behind.to_string(), 9),
-            (view.lag.map_or("-".to_owned(), seconds), 8),
-            (view.blocked.map_or("-".to_owned(), seconds), 8),
-            (
-                tcp(|tcp| format!("{}±{}", millis(tcp.round_trip), millis(tcp.variation))),
-                14,
-            ),
-            (tcp(|tcp| tcp.retransmits.to_string()), 6),
-            (tcp(|tcp| optional(tcp.unsent)), 8),
-            (tcp(|tcp| tcp.client_limited.map_or("-".to_owned(), seconds)), 8),
-            (
-                tcp(|tcp| {
-                    tcp.delivery_rate
-                        .map_or("-".to_owned(), |rate| format!("{} kB/s", rate / 1_000))
-                }),
-                11,
-            ),
-            (clean(&view.presence.user_agent), 0),
-        ];
-        row(text, &cells);
+        let time = |time: Option<Duration>| time.map_or(Value::Null, secs);
+        let tcp = view.tcp.as_ref();
+        let tcp_time = |of: fn(&TcpInfo) -> Option<Duration>| time(tcp.and_then(of));
+        table.row([
+            json!(view.presence.id),
+            json!(view.presence.ip),
+            json!(view.presence.mount().as_str()),
+            json!(view.presence.fed_by().as_str()),
+            json!(view.worker),
+            secs(view.presence.since.elapsed()),
+            json!(view.sent),
+            json!(view.bytes_behind),
+            time(view.lag),
+            time(view.blocked),
+            secs(view.since_write),
+            tcp_time(|tcp| Some(tcp.round_trip)),
+            tcp_time(|tcp| Some(tcp.variation)),
+            json!(tcp.map(|tcp| tcp.retransmits)),
+            json!(tcp.map(|tcp| tcp.lost)),
+            json!(tcp.map(|tcp| tcp.in_flight)),
+            json!(tcp.map(|tcp| tcp.window)),
+            json!(tcp.and_then(|tcp| tcp.unsent)),
+            tcp_time(|tcp| tcp.client_limited),
+            tcp_time(|tcp| Some(tcp.since_acknowledged)),
+            json!(tcp.and_then(|tcp| tcp.delivery_rate)),
+            json!(view.presence.user_agent),
+        ]);
     }
-}
-
-fn mount_json(mount: &MountMeter) -> Value {
-    let ring = mount.stream().map(|stream| &stream.feed().ring);
-    let (bytes, time) = mount.ring();
-    let delays: serde_json::Map<_, _> = mount
-        .delays()
-        .stages()
-        .into_iter()
-        .map(|(stage, histogram)| {
-            let snapshot = histogram.snapshot();
-            (
-                stage.to_owned(),
-                json!({ "count": snapshot.count(), "sum_seconds": snapshot.sum }),
-            )
-        })
-        .collect();
-    json!({
-        "mount": mount.mount(),
-        "name": mount.station_name(),
-        "source": source_of(mount),
-        "listeners": mount.listeners(),
-        "silence_seconds": mount.silence().as_secs_f64(),
-        "health": mount.health(),
-        "bytes_in": mount.bytes_in(),
-        "bytes_out": mount.bytes_out(),
-        "bytes_dropped": mount.dropped(),
-        "input_bytes_per_second": mount.input_rate(),
-        "ring": ring.map(|ring| json!({
-            "head": ring.head(),
-            "oldest": ring.oldest(),
-            "written_bytes": ring.written(),
-            "bytes": bytes,
-            "seconds": time.as_secs_f64(),
-        })),
-        "delays": delays,
-        "resyncs": mount.resyncs(),
-        "bad_bytes": mount.bad_bytes(),
-    })
-}
-
-fn workers_json(fanout: &Fanout) -> Vec<Value> {
-    let worker = |(index, meter): (usize, &Arc<fanout::WorkerMeter>)| {
-        json!({
-            "worker": index,
-            "listeners": meter.listeners(),
-            "catching_up": meter.catching_up(),
-            "flush_interval_seconds": meter.interval.get(),
-            "rounds": meter.cycle.snapshot().count(),
-        })
-    };
-    fanout.meters().enumerate().map(worker).collect()
-}
-
-fn listener_json(view: &ListenerView) -> Value {
-    json!({
-        "id": view.presence.id,
-        "ip": view.presence.ip.to_string(),
-        "user_agent": view.presence.user_agent,
-        "mount": view.presence.mount().as_str(),
-        "fed_by": view.presence.fed_by().as_str(),
-        "worker": view.worker,
-        "age_seconds": view.presence.since.elapsed().as_secs_f64(),
-        "bytes_sent": view.sent,
-        "chunks_behind": view.chunks_behind,
-        "bytes_behind": view.bytes_behind,
-        "lag_seconds": view.lag.map(|lag| lag.as_secs_f64()),
-        "blocked_seconds": view.blocked.map(|blocked| blocked.as_secs_f64()),
-        "since_write_seconds": view.since_write.as_secs_f64(),
-        "tcp": view.tcp.as_ref().map(|tcp| json!({
-            "round_trip_seconds": tcp.round_trip.as_secs_f64(),
-            "round_trip_variation_seconds": tcp.variation.as_secs_f64(),
-            "retransmits": tcp.retransmits,
-            "lost_segments": tcp.lost,
-            "segments_in_flight": tcp.in_flight,
-            "congestion_window": tcp.window,
-            "unsent_bytes": tcp.unsent,
-            "delivery_bytes_per_second": tcp.delivery_rate,
-            "client_limited_seconds": tcp.client_limited.map(|time| time.as_secs_f64()),
-            "since_acknowledged_seconds": tcp.since_acknowledged.as_secs_f64(),
-        })),
-    })
+    table
 }
 
 fn source_of(mount: &MountMeter) -> String {
@@ -356,39 +267,4 @@ fn source_of(mount: &MountMeter) -> String {
         (Some(stream), true) => stream.owner().protocol.as_str().to_owned(),
         (Some(_), false) => "awaited".to_owned(),
     }
-}
-
-fn row<T: AsRef<str>>(text: &mut String, cells: &[(T, usize)]) {
-    let mut line = String::new();
-    for (cell, width) in cells {
-        let _ = write!(line, "{:<width$}  ", cell.as_ref());
-    }
-    text.push_str(line.trim_end());
-    text.push('\n');
-}
-
-/// Text from outside, safe on a terminal and of bounded length.
-fn clean(text: &str) -> String {
-    text.chars()
-        .take(120)
-        .map(|character| {
-            if character.is_control() {
-                '\u{fffd}'
-            } else {
-                character
-            }
-        })
-        .collect()
-}
-
-fn seconds(time: Duration) -> String {
-    format!("{:.1}s", time.as_secs_f64())
-}
-
-fn millis(time: Duration) -> String {
-    format!("{:.1}ms", time.as_secs_f64() * 1_000.0)
-}
-
-fn optional(value: Option<u32>) -> String {
-    value.map_or("-".to_owned(), |value| value.to_string())
 }

@@ -4,6 +4,7 @@
 
 use std::{cmp::Reverse, fmt::Write as _, io::Read as _, net::SocketAddr, time::Duration};
 
+use diagnostics::printable;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr},
@@ -111,8 +112,8 @@ pub(super) fn block(before: &Sample, now: &Sample, address: SocketAddr, order: O
     let hidden = mounts.len().saturating_sub(room);
     for mount in mounts.iter().take(room) {
         lines.push(format!(
-            "{:<28} {:<8} {:>9} {:>9.0} {:>11.0} {:>10.0} {:>6.2} {:>7.1}s {:>6.1}s {:>8}",
-            clean(&mount.name, 28),
+            "{:<28.28} {:<8} {:>9} {:>9.0} {:>11.0} {:>10.0} {:>6.2} {:>7.1}s {:>6.1}s {:>8}",
+            printable(&mount.name),
             if mount.connected { "on" } else { "-" },
             mount.listeners,
             mount.rate_in * 8.0 / 1_000.0,
@@ -145,8 +146,8 @@ fn head(before: &Sample, now: &Sample, address: SocketAddr) -> Vec<String> {
     };
     vec![
         format!(
-            "TinyIce {} on {address}, up {}   keys: q quit; sort by l(isteners) n(ame) o(ut) d(rops) s(ilence)",
-            clean(&version, 20),
+            "TinyIce {:.20} on {address}, up {}   keys: q quit; sort by l(isteners) n(ame) o(ut) d(rops) s(ilence)",
+            printable(&version),
             uptime(sum("tinyice_server_uptime_seconds"))
         ),
         format!(
@@ -194,20 +195,6 @@ fn mount(before: &Sample, now: &Sample, name: String) -> Mount {
         delay: stages.into_iter().flatten().reduce(|a, b| a + b),
         name,
     }
-}
-
-/// Text from outside, safe on a terminal.
-fn clean(text: &str, most: usize) -> String {
-    text.chars()
-        .take(most)
-        .map(|character| {
-            if character.is_control() {
-                '\u{fffd}'
-            } else {
-                character
-            }
-        })
-        .collect()
 }
 
 fn span(seconds: f64) -> String {
