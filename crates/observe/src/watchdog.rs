@@ -44,6 +44,9 @@ const TICK: Duration = Duration::from_millis(100);
 const EVERY: Duration = Duration::from_secs(1);
 /// Without a look for this long it counts as stuck itself.
 const OWN_LIMIT: Duration = Duration::from_secs(15);
+/// How long names of functions are kept after somebody has asked for some: up to 100 MB, for a while longer than who
+/// takes profiles all the time waits between two.
+const NAMES_KEPT: Duration = Duration::from_secs(120);
 /// Findings of one check that are told at once; when one lock stops a thousand tasks, these say enough.
 const MOST: usize = 8;
 
@@ -213,6 +216,8 @@ pub fn start(runtime: &tokio::runtime::Handle, limits: Limits) -> io::Result<Wat
         while !asking_stopped.load(Ordering::Relaxed) {
             pulse.beat();
             ask(&answers);
+            // This thread has the time, and it is there whoever asked for names: a profile, a page, the watchdog.
+            profile::symbols::forget_idle(NAMES_KEPT);
             pulse.rest();
             std::thread::park_timeout(EVERY);
         }

@@ -3,7 +3,7 @@
 //! Contract: runs on the thread that asks for names and on no other; an address always gets at least one name, if need
 //! be `library+0xoffset`. The memory is bounded: names of [`REMEMBERED`] addresses, and the line tables of those
 //! compilation units that were asked about. For a server of 45 MB with line tables the first name takes 0.2 s and 20 MB,
-//! names from all over the program 75 MB; [`forget`] gives that back.
+//! names from all over the program 100 MB; [`forget`] and [`forget_idle`] give that back.
 //!
 //! ```
 //! let named = profile::symbols::name(std::process::id as *const () as u64);
@@ -97,9 +97,24 @@ pub fn forget() {
     *table() = Table::default();
 }
 
+/// Calls [`forget`] when nobody has asked for a name for this long. Does not wait for those who are asking now. Returns
+/// whether there was anything to give back.
+pub fn forget_idle(idle: Duration) -> bool {
+    let learnt = match TABLE.try_lock() {
+        Ok(mut table) if table.asked_at.is_some_and(|at| at.elapsed() >= idle) => std::mem::take(&mut *table),
+        // Asked for just now, or empty. One who panicked with the table leaves it to the next who asks.
+        _ => return false,
+    };
+    // Tens of megabytes, with the table free for others.
+    drop(learnt);
+    true
+}
+
 /// As [`name`], without the copy.
 pub(crate) fn names(address: u64) -> Arc<[Named]> {
-    table().name(address)
+    let mut table = table();
+    table.asked_at = Some(Instant::now());
+    table.name(address)
 }
 
 /// The executable mapping that an address is in.
@@ -112,6 +127,8 @@ pub(crate) fn module(address: u64) -> Option<Module> {
 struct Table {
     modules: Modules,
     read_at: Option<Instant>,
+    /// When a name was asked for last.
+    asked_at: Option<Instant>,
     /// By address.
     named: HashMap<u64, Arc<[Named]>>,
     /// So that a name that many addresses have is there once.
@@ -332,6 +349,19 @@ mod tests {
         assert!(named[1].system_name.starts_with('_'), "{named:?}");
         forget();
         assert_eq!(name(stack.frames()[0] as u64), named);
+    }
+
+    #[test]
+    fn names_are_forgotten_when_nobody_asks() {
+        let named = name(here as *const () as u64);
+        assert!(!forget_idle(Duration::from_secs(3600)));
+        // Other tests ask as well, so that it may take a few attempts to find the table at rest.
+        let forgotten = (0..10_000).any(|_| {
+            std::thread::sleep(Duration::from_millis(1));
+            forget_idle(Duration::from_micros(1))
+        });
+        assert!(forgotten);
+        assert_eq!(name(here as *const () as u64), named);
     }
 
     #[test]
