@@ -4,6 +4,7 @@
 
 pub(crate) mod listener;
 mod membership;
+mod paged;
 mod send;
 
 use std::{
@@ -16,9 +17,8 @@ use std::{
 use mio::{Events, Poll, Token};
 use observe::watchdog::Pulse;
 use ring::{Bell, Chunk};
-use slab::Slab;
 
-use self::listener::Listener;
+use self::{listener::Listener, paged::Paged};
 use crate::{
     Departure, Feed, Home, Leave,
     inbox::{Command, Inbox},
@@ -41,7 +41,7 @@ pub(crate) struct Worker {
     inbox: Arc<Inbox>,
     departures: Arc<dyn Fn(Departure) + Send + Sync>,
     write_timeout: Duration,
-    listeners: Slab<Listener>,
+    listeners: Paged<Listener>,
     homes: HashMap<u64, HomeMembers>,
     feeds: HashMap<u64, FeedMembers>,
     /// Composed bytes of one listener; kept to save its allocation.
@@ -85,7 +85,7 @@ impl Worker {
             inbox: Arc::clone(&inbox),
             departures,
             write_timeout,
-            listeners: Slab::new(),
+            listeners: Paged::new(),
             homes: HashMap::new(),
             feeds: HashMap::new(),
             scratch: Vec::with_capacity(128 << 10),
@@ -249,7 +249,7 @@ impl Worker {
     fn keep_house(&mut self, now: Instant) {
         let mut gone = Vec::new();
         let mut catching_up = 0;
-        for (key, listener) in &self.listeners {
+        for (key, listener) in self.listeners.iter() {
             let members = listener.feed.and_then(|id| self.feeds.get(&id));
             listener.publish(members.map(|members| members.feed.ring.head()));
             catching_up += u64::from(members.is_some_and(|members| listener.position.seq < members.edge));

@@ -160,7 +160,7 @@ impl Worker {
     pub(super) fn remove(&mut self, key: usize, leave: Leave) {
         self.leave_home(key);
         self.leave_feed(key);
-        let Some(listener) = self.listeners.try_remove(key) else {
+        let Some(listener) = self.listeners.remove(key) else {
             return;
         };
         listener.publish(None);
