@@ -1,7 +1,7 @@
 //! Listening sockets and socket options.
 //!
-//! Contract: a port that somebody else has is an error that names the address, never shared by accident: there is no
-//! `SO_REUSEPORT` here.
+//! Contract: a port that somebody else has is an error that names the address, never shared by accident. `SO_REUSEPORT` is
+//! set on sockets of this program alone, and only while one of them is opened.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs as _};
@@ -70,6 +70,19 @@ impl Held<'_> {
     fn tcp_at(&self, address: SocketAddr) -> Option<&TcpListener> {
         let is_it = |socket: &&TcpListener| socket.local_addr().is_ok_and(|own| own == address);
         self.tcp.iter().find(is_it)
+    }
+
+    /// Those that have the port on every address while one is wanted, or on one while every address is.
+    fn tcp_around(&self, address: SocketAddr) -> Vec<&TcpListener> {
+        let is_around = |own: SocketAddr| {
+            own.port() == address.port()
+                && own.is_ipv4() == address.is_ipv4()
+                && own.ip().is_unspecified() != address.ip().is_unspecified()
+        };
+        self.tcp
+            .iter()
+            .filter(|socket| socket.local_addr().is_ok_and(is_around))
+            .collect()
     }
 }
 
@@ -257,7 +270,7 @@ impl Listening {
             let address = SocketAddr::new(ip, port);
             let socket = match held.tcp_at(address) {
                 Some(socket) => socket.try_clone(),
-                None => open(address),
+                None => open(address, &held.tcp_around(address)),
             };
             match socket.and_then(|socket| Ok((socket.local_addr()?.port(), socket))) {
                 Ok((given, socket)) => {
@@ -336,7 +349,9 @@ fn resolve(host: &str) -> io::Result<IpAddr> {
         .ok_or_else(nothing)
 }
 
-fn open(address: SocketAddr) -> io::Result<TcpListener> {
+/// Opens a socket while others of this program have the same port on more addresses or on fewer. The kernel gives a
+/// connection to the socket that is bound to its address, if there is one.
+fn open(address: SocketAddr, around: &[&TcpListener]) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         // Else this socket would take IPv4 too, and the IPv4 socket could not be opened beside it.
@@ -346,10 +361,27 @@ fn open(address: SocketAddr) -> io::Result<TcpListener> {
     // option means something else: sharing the port with whoever listens already.
     #[cfg(not(windows))]
     socket.set_reuse_address(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
+    let around: Vec<SockRef<'_>> = around.iter().copied().map(SockRef::from).collect();
+    share(&socket, &around, true)?;
+    let opened = socket.bind(&address.into()).and_then(|()| socket.listen(BACKLOG));
+    share(&socket, &around, false)?;
+    opened?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
+}
+
+/// Lets a socket be opened beside others, or ends that. The kernel looks at the option of both when one is bound.
+fn share(socket: &Socket, around: &[SockRef<'_>], may_share: bool) -> io::Result<()> {
+    #[cfg(unix)]
+    if !around.is_empty() {
+        socket.set_reuse_port(may_share)?;
+        for other in around {
+            other.set_reuse_port(may_share)?;
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = (socket, around, may_share);
+    Ok(())
 }
 
 /// How many files the process may have open.
@@ -456,6 +488,42 @@ mod tests {
             matches!(error, BindError::InUse(address) if address.port() == port),
             "{error}"
         );
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn one_address_and_all_of_them_follow_each_other_on_one_port() {
+        use std::net::TcpStream;
+        for (first, then, other) in [
+            ("127.0.0.1", "0.0.0.0", "127.0.0.2"),
+            ("0.0.0.0", "127.0.0.1", "127.0.0.1"),
+        ] {
+            let old = bind(first, 0).expect("a free port");
+            let port = old.local_addrs()[0].port();
+            let (tcp, files) = (old.duplicates().expect("descriptors"), old.files());
+            let held = Held {
+                tcp: &tcp,
+                unix: &[],
+                files: &files,
+            };
+            let wanted = Sockets {
+                host: then.to_owned(),
+                port,
+            };
+            let new = Listening::bind_beside(&wanted, &held).expect("both are ours");
+            // Nobody else gets in.
+            for host in [first, then] {
+                assert!(matches!(bind(host, port), Err(BindError::InUse(_))), "{host}");
+            }
+            TcpStream::connect(("127.0.0.1", port)).expect("one of them has it");
+            drop((old, tcp));
+            TcpStream::connect((other, port)).expect("the new one has it");
+            let (sockets, _) = new.into_all();
+            assert!(
+                sockets.iter().any(|socket| socket.accept().is_ok()),
+                "{first} to {then}"
+            );
+        }
     }
 
     #[test]

@@ -217,6 +217,16 @@ fn a_socket_stays_when_the_port_beside_it_moves() {
         (!socket.exists() && !other.exists()).then_some(())
     });
     assert_eq!(get(address(second), "/healthz", "").status(), 200);
+    // The same port on every address of the machine, and on one again.
+    let elsewhere = std::net::SocketAddr::from(([127, 0, 0, 2], second));
+    change("bind_host", "0.0.0.0");
+    until("another address", || std::net::TcpStream::connect(elsewhere).ok());
+    assert_eq!(get(elsewhere, "/healthz", "").status(), 200);
+    change("bind_host", "127.0.0.1");
+    until("the end of the others", || {
+        std::net::TcpStream::connect(elsewhere).is_err().then_some(())
+    });
+    assert_eq!(get(address(second), "/healthz", "").status(), 200);
     source.write_all(&Mp3::new('u').bytes(10_000)).unwrap();
     let status = get(address(second), "/status-json.xsl", "").json();
     assert_eq!(
