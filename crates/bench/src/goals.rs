@@ -145,9 +145,7 @@ fn judge(entries: &[Entry]) -> Vec<Verdict> {
             at_most("delay p99 of that with healthy listeners alone", ratio, 1.1, "");
         }
         "everything" => {
-            let growth = ours
-                .memory_course()
-                .map(|[early, late]| (late / early - 1.0) * 100.0);
+            let growth = ours.memory_growth().map(|growth| growth * 100.0);
             at_most("growth of memory", growth, 2.0, " %");
             at_most("dropped", Some(ours.sum(|report| report.dropped) as f64), 0.0, "");
         }

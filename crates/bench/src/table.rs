@@ -71,18 +71,24 @@ impl Entry {
         self.median(share).filter(|share| !share.is_nan())
     }
 
-    /// Anonymous memory early and late in a long window, in bytes.
-    pub(crate) fn memory_course(&self) -> Option<[f64; 2]> {
+    /// Anonymous memory in the tenths of a long window, in bytes.
+    pub(crate) fn memory_course(&self) -> Option<[f64; 10]> {
         let tenth = |round: &Round, number: usize| {
             let size = round.memory.len() / 10;
             let part = round.memory.get(number * size..(number + 1) * size);
             let part = part.unwrap_or_default();
             part.iter().sum::<u64>() as f64 / part.len() as f64
         };
-        let [Some(early), Some(late)] = [1, 9].map(|number| self.median(|round| tenth(round, number))) else {
-            return None;
-        };
-        (!early.is_nan() && !late.is_nan()).then_some([early, late])
+        let course =
+            std::array::from_fn(|number| self.median(|round| tenth(round, number)).unwrap_or(f64::NAN));
+        (!course.iter().any(|size| size.is_nan())).then_some(course)
+    }
+
+    /// How much memory grows, as a share, from the third tenth of a long window to the last. By the third everything
+    /// that the scenario does has been done once, so that buffers and caches are as large as that makes them.
+    pub(crate) fn memory_growth(&self) -> Option<f64> {
+        let course = self.memory_course()?;
+        Some(course[9] / course[2] - 1.0)
     }
 
     /// Reads of sources in all rounds, and those that took over 5 ms to get into the ring.
@@ -163,12 +169,11 @@ fn asides(entry: &Entry) -> String {
         let silences = spans(entry, |report| &report.silence, 0.0);
         text += &format!("\n{label}: longest silence of a listener {silences} ms (p50 / p99)\n");
     }
-    if let Some([early, late]) = entry.memory_course() {
+    if let Some((course, growth)) = entry.memory_course().zip(entry.memory_growth()) {
+        let course = course.map(|size| format!("{:.1}", size / 1e6)).join(", ");
         text += &format!(
-            "\n{label}: anonymous memory {:.1} MB in the second tenth of the window, {:.1} MB in the last ({:+.1} %)\n",
-            early / 1e6,
-            late / 1e6,
-            (late / early - 1.0) * 100.0
+            "\n{label}: anonymous memory in the tenths of the window {course} MB ({:+.1} % from the third to the last)\n",
+            growth * 100.0
         );
     }
     if let Some((all, late)) = entry.ingest() {
@@ -355,7 +360,7 @@ mod tests {
         let text = render(&[entry]);
         for part in [
             "| floor 250 ms, one mount |",
-            "memory 3.5 MB in the second tenth of the window, 19.5 MB in the last (+457.1 %)",
+            "memory in the tenths of the window 1.5, 3.5, 5.5, 7.5, 9.5, 11.5, 13.5, 15.5, 17.5, 19.5 MB (+254.5 % from the",
             "1 of 10 reads",
             "back on after 7.",
         ] {
