@@ -234,6 +234,9 @@ impl Session {
                 Ok(true) => break (Ended::Complete, "end of stream"),
                 Err(()) => break (Ended::Cut, "bad framing"),
             }
+            if let Some(rest) = self.intake.rest(heard) {
+                sleep(rest).await;
+            }
             // A source that never pauses must not outrun the order to stop.
             if let Some(stopped) = self.intake.claim().is_stopped() {
                 break (Ended::Cut, stopped.as_str());

@@ -36,8 +36,9 @@ const LONGEST: Duration = Duration::from_millis(50);
 const PAUSES_PER_LOOK: u32 = 40;
 
 /// The priority, where the system allows it (`CAP_SYS_NICE`, `LimitNICE=`): a source's bytes must not wait between read
-/// and ring for a flush to thousands of listeners that has both cores.
-const NICE: i32 = -5;
+/// and ring for a flush to thousands of listeners that has both cores. No source takes it for long: none is read
+/// without end (`mount::Intake::rest`).
+const NICE: i32 = -10;
 
 /// The thread, until it is dropped or told to end.
 pub(crate) struct SourceThread {

@@ -9,6 +9,10 @@ observe::event! {
     }
     = Info "source_connected": "Source connected"
 
+    /// A source does not send in its own time.
+    pub(crate) struct SourceSlowed<'a> { mount: &'a str }
+    = Warn "source_slowed": "Source sends faster than 160 Mbit/s and is slowed down: does the encoder send in real time?"
+
     /// A source went.
     pub(crate) struct SourceDisconnected<'a> {
         mount: &'a str, bytes_in: u64, reason: &'a str, connected: Duration,

@@ -14,12 +14,15 @@ use media::{
     sniff,
 };
 
-use crate::{Claim, Title};
+use crate::{Claim, Title, allowance::Allowance, events::SourceSlowed};
 
 /// The source's end of a mount.
 #[derive(Debug)]
 pub struct Intake {
     claim: Claim,
+    allowance: Allowance,
+    /// Whether it has been told that this source is slowed down.
+    slowed: bool,
     deinterleaver: Option<Deinterleaver>,
     framing: Framing,
     units: Vec<Unit>,
@@ -44,6 +47,8 @@ impl Intake {
     pub fn new(claim: Claim, labelled: bool, interval: Option<NonZeroUsize>) -> Self {
         Self {
             claim,
+            allowance: Allowance::new(Instant::now()),
+            slowed: false,
             deinterleaver: interval.map(Deinterleaver::new),
             framing: Framing::Sniffing(Vec::new()),
             units: Vec::new(),
@@ -62,6 +67,7 @@ impl Intake {
     /// Takes the next bytes of the source.
     pub fn push(&mut self, bytes: &[u8], now: Instant) {
         self.claim.count(bytes.len());
+        self.allowance.take(bytes.len(), now);
         let Some(mut deinterleaver) = self.deinterleaver.take() else {
             self.media(bytes, now);
             return self.measure(now);
@@ -80,6 +86,18 @@ impl Intake {
         });
         self.deinterleaver = Some(deinterleaver);
         self.measure(now);
+    }
+
+    /// How long to wait before the source is read again: it sends faster than anybody could listen to it.
+    pub fn rest(&mut self, now: Instant) -> Option<Duration> {
+        let rest = self.allowance.rest(now)?;
+        if !self.slowed {
+            self.slowed = true;
+            observe::emit(SourceSlowed {
+                mount: self.claim.stream().mount().as_str(),
+            });
+        }
+        Some(rest)
     }
 
     /// Tells the mount what the framing counted.

@@ -7,6 +7,7 @@
 //! [`Mounts::tune`] and given to delivery by [`Mounts::enter`]. [`Mounts::tick`] does what is due (grace and
 //! settle times, health), and tells when it wants to be called next.
 
+mod allowance;
 mod claim;
 mod delivery;
 mod events;

@@ -285,6 +285,9 @@ impl Pull {
                         intake.push(&buffer[..bytes], now);
                         self.gauge.data(bytes, now);
                         self.backoff.data(now);
+                        if let Some(rest) = intake.rest(now) {
+                            sleep(rest).await;
+                        }
                     }
                     ended => {
                         let reason = reason_of(&ended);

@@ -1,6 +1,6 @@
 //! Sources that send something else than they say, or not as they should.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::harness::{
     Capture, Folder, Listener, Mp3, Program, Server, Source, ffmpeg, installed, numbers, source_auth, until,
@@ -21,6 +21,24 @@ fn noise(length: usize, mut seed: u64) -> Vec<u8> {
 
 fn chunk(bytes: &[u8]) -> Vec<u8> {
     [format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()
+}
+
+#[test]
+fn a_source_without_a_pace_is_slowed_down() {
+    let server = Server::start();
+    let bystander = Bystander::start(&server);
+    let audio = Mp3::new('f').bytes(1 << 20);
+    let mut source = Source::open(&server, "/flood");
+    let began = Instant::now();
+    for _ in 0..48 {
+        source.send(&audio);
+    }
+    // The kernel's buffers on the way hold 10 MB at most; the rest went at 20 MB a second.
+    let took = began.elapsed();
+    assert!(took >= Duration::from_millis(1_200), "{took:?}");
+    let line = server.wait_for_log("Source sends faster than 160 Mbit/s");
+    assert!(line.contains("WARN") && line.contains("/flood"), "{line}");
+    bystander.check_unharmed(&server);
 }
 
 #[test]
