@@ -12,28 +12,29 @@ const MOST: usize = 2 << 20;
 const WINDOW: Duration = Duration::from_millis(100);
 
 /// What a source has left of its allowance.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Allowance {
-    began: Instant,
+    /// When it got the present one; nothing before its first byte.
+    began: Option<Instant>,
     taken: usize,
 }
 
 impl Allowance {
-    pub(crate) fn new(now: Instant) -> Self {
-        Self { began: now, taken: 0 }
-    }
-
     /// Takes as much as was read.
     pub(crate) fn take(&mut self, bytes: usize, now: Instant) {
-        if now.saturating_duration_since(self.began) >= WINDOW {
-            *self = Self::new(now);
+        let is_over = |began| now.saturating_duration_since(began) >= WINDOW;
+        if self.began.is_none_or(is_over) {
+            *self = Self {
+                began: Some(now),
+                taken: 0,
+            };
         }
         self.taken = self.taken.saturating_add(bytes);
     }
 
     /// How long to leave the source unread; nothing as long as it has some left.
     pub(crate) fn rest(&self, now: Instant) -> Option<Duration> {
-        let left = WINDOW.checked_sub(now.saturating_duration_since(self.began))?;
+        let left = WINDOW.checked_sub(now.saturating_duration_since(self.began?))?;
         (self.taken >= MOST && !left.is_zero()).then_some(left)
     }
 }
@@ -45,7 +46,7 @@ mod tests {
     #[test]
     fn a_source_in_its_own_time_never_rests() {
         let start = Instant::now();
-        let mut allowance = Allowance::new(start);
+        let mut allowance = Allowance::default();
         // Half a minute of 50 Mbit/s, after a good second of it at once.
         allowance.take(1 << 20, start);
         for tick in 0..3_000 {
@@ -58,9 +59,10 @@ mod tests {
     #[test]
     fn one_that_never_pauses_rests_until_its_next_allowance() {
         let start = Instant::now();
-        let mut allowance = Allowance::new(start);
+        let mut allowance = Allowance::default();
         let soon = start + Duration::from_millis(30);
-        for _ in 0..MOST / 16_384 {
+        allowance.take(16_384, start);
+        for _ in 1..MOST / 16_384 {
             assert_eq!(allowance.rest(soon), None);
             allowance.take(16_384, soon);
         }

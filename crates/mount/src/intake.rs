@@ -47,7 +47,7 @@ impl Intake {
     pub fn new(claim: Claim, labelled: bool, interval: Option<NonZeroUsize>) -> Self {
         Self {
             claim,
-            allowance: Allowance::new(Instant::now()),
+            allowance: Allowance::default(),
             slowed: false,
             deinterleaver: interval.map(Deinterleaver::new),
             framing: Framing::Sniffing(Vec::new()),

@@ -22,7 +22,7 @@ use std::collections::{HashMap, HashSet};
     reason = "this crate is below the one with named locks; only threads that ask for names take it"
 )]
 use std::sync::Mutex;
-use std::sync::{Arc, LazyLock, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 /// Addresses whose names are remembered at most.
@@ -100,12 +100,17 @@ pub fn forget() {
 /// Calls [`forget`] when nobody has asked for a name for this long. Does not wait for those who are asking now. Returns
 /// whether there was anything to give back.
 pub fn forget_idle(idle: Duration) -> bool {
-    let learnt = match TABLE.try_lock() {
-        Ok(mut table) if table.asked_at.is_some_and(|at| at.elapsed() >= idle) => std::mem::take(&mut *table),
-        // Asked for just now, or empty. One who panicked with the table leaves it to the next who asks.
-        _ => return false,
+    let mut table = match TABLE.try_lock() {
+        Ok(table) => table,
+        Err(TryLockError::Poisoned(table)) => table.into_inner(),
+        Err(TryLockError::WouldBlock) => return false,
     };
-    // Tens of megabytes, with the table free for others.
+    if table.asked_at.is_none_or(|at| at.elapsed() < idle) {
+        return false;
+    }
+    let learnt = std::mem::take(&mut *table);
+    // Up to a hundred megabytes: freed with the table open for others.
+    drop(table);
     drop(learnt);
     true
 }

@@ -489,10 +489,8 @@ mod tests {
         pages.fill(9);
         let start = pages.as_ptr() as usize;
         // SAFETY: the page is ours, nobody reads it until it is unmapped.
-        assert_eq!(
-            unsafe { libc::mprotect((start + 2 * PAGE) as *mut c_void, PAGE, libc::PROT_NONE) },
-            0
-        );
+        let protected = unsafe { libc::mprotect((start + 2 * PAGE) as *mut c_void, PAGE, libc::PROT_NONE) };
+        assert_eq!(protected, 0);
         let from = (start + 100) as u64;
         let readable = 2 * PAGE - 100;
         let mut target = vec![0_u8; STACK];
